@@ -1,0 +1,228 @@
+"""The ASE calculator: units, caching and ASE's conventions around a `ForceField`.
+
+ASE imports this module whenever it reads a file (`ase_plugin`), so what is heavy is imported when a
+calculator is made.
+"""
+
+import warnings
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ase_fflux.errors import CoverageError, FFLUXError
+from ase_fflux.units import BOHR, FORCE, HARTREE
+
+_JUMP = 1.0
+"""Displacement (Angstrom) from one call to the next beyond which it is not one trajectory."""
+
+
+class CoverageWarning(UserWarning):
+    """A geometry lies outside of what the training data cover."""
+
+
+class FFLUX(Calculator):
+    r"""FFLUX force field as an ASE calculator.
+
+    .. math:: E = \sum_A E_A(f_A) + E_\mathrm{elec}(R, Q(f)) + E_\mathrm{sr}(R)
+
+    E_A are the predicted atomic energies, the moments Q interact between molecules only, and forces
+    are the full derivative: features, moments and local frames all move with the atoms.
+
+    Parameters
+    ----------
+    model : str or list of str
+        Bundled model, bundle (``.fflux``) or directory of ``.model`` files; several for several
+        species.
+    electrostatics : bool
+        Multipolar electrostatics between molecules (default True).
+    level, rank : int, optional
+        Interaction level L (l_A + l_B + 1 <= L) or rank L' (all ranks up to L'), at most one of
+        them; default: the highest rank the models have.
+    short_range : dict, optional
+        Pair potentials between molecules, ``{"O-O": {"lj": [eps, sigma]}, "O-H": {"buckingham":
+        [A, rho, C]}}`` in eV and Angstrom; pairs that are not listed have none.
+    short_range_cutoff : float, optional
+        Cut-off (Angstrom) with force shift; needed with periodic boundaries.
+    assignment : list of list of int, optional
+        For each molecule its atoms in the order of the model; default: found by bonding and
+        nearness to the training data, and kept as long as no atom jumps by more than 1 Angstrom
+        from one call to the next.
+    min_coverage : float
+        Coverage (largest kernel value to a training point, 0 to 1) below which a warning is given
+        once.
+    on_low_coverage : {"warn", "raise", "ignore"}
+        What to do then.
+
+    Examples
+    --------
+    >>> from ase.io import read
+    >>> from ase_fflux import FFLUX
+    >>> atoms = read("ethanol.xyz")
+    >>> atoms.calc = FFLUX("ethanol")
+    >>> atoms.get_potential_energy()
+    """
+
+    implemented_properties = [
+        "energy", "free_energy", "energies", "forces", "stress", "charges", "dipole",
+    ]
+    default_parameters = dict(
+        model=None, electrostatics=True, level=None, rank=None, short_range=None,
+        short_range_cutoff=None, assignment=None, min_coverage=0.5, on_low_coverage="warn",
+    )
+    nolabel = True
+
+    def __init__(self, model=None, **kwargs):
+        self._forcefield = None
+        self._forget()
+        if model is None:
+            from ase_fflux.formats.locate import bundled_models
+
+            raise FFLUXError(
+                "which model? FFLUX(model) takes a bundled name "
+                f"({', '.join(sorted(bundled_models()))}), a .fflux bundle or a directory of "
+                ".model files"
+            )
+        super().__init__(model=model, **kwargs)
+
+    def _forget(self):
+        self._assignment = None
+        self._matched = None
+        self._warned = False
+        self.energy_terms = None
+        self.coverage = None
+        self._moments = None
+
+    def set(self, **kwargs):
+        """Change parameters; what depends on them is rebuilt."""
+        unknown = sorted(set(kwargs) - set(self.default_parameters))
+        if unknown:
+            raise FFLUXError(
+                f"FFLUX has no parameter {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(self.default_parameters)}"
+            )
+        if "model" in kwargs:
+            names = kwargs["model"]
+            several = isinstance(names, list | tuple)
+            kwargs["model"] = [str(n) for n in names] if several else str(names)
+        if kwargs.get("on_low_coverage", "warn") not in ("warn", "raise", "ignore"):
+            raise FFLUXError(
+                f"on_low_coverage={kwargs['on_low_coverage']!r}: use 'warn', 'raise' or 'ignore'"
+            )
+        if "assignment" in kwargs and kwargs["assignment"] is not None:
+            kwargs["assignment"] = [[int(i) for i in m] for m in kwargs["assignment"]]
+        changed = super().set(**kwargs)
+        if changed:
+            self.reset()
+            self._forget()
+        if set(changed) & {
+            "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff"
+        }:
+            from ase_fflux.forcefield import load
+            from ase_fflux.shortrange import ShortRange
+
+            p = self.parameters
+            short_range = None
+            if p.short_range is not None:
+                short_range = ShortRange.from_dict(p.short_range, cutoff=p.short_range_cutoff)
+            self._forcefield = load(
+                p.model, electrostatics=p.electrostatics, level=p.level, rank=p.rank,
+                short_range=short_range,
+            )
+        return changed
+
+    @property
+    def forcefield(self):
+        """The `ForceField` that does the work, in atomic units."""
+        return self._forcefield
+
+    def _assign(self, atoms, positions, cell):
+        """The assignment of these atoms, the one of the last call if it is the same trajectory."""
+        numbers, pbc = atoms.numbers, atoms.pbc
+        if self._assignment is not None:
+            last_numbers, last_pbc, last_positions = self._matched
+            if (
+                len(last_numbers) == len(numbers)
+                and (last_numbers == numbers).all()
+                and (last_pbc == pbc).all()
+            ):
+                step = positions - last_positions
+                if pbc.any():
+                    fractional = np.linalg.solve(cell.T, step.T).T
+                    step -= (np.rint(fractional) * pbc) @ cell
+                if len(step) and np.abs(step).max() < _JUMP / BOHR:
+                    self._matched = last_numbers, last_pbc, positions
+                    return self._assignment
+        self._assignment = self._forcefield.match(
+            positions, numbers, cell, pbc, explicit=self.parameters.assignment
+        )
+        self._matched = numbers.copy(), pbc.copy(), positions
+        return self._assignment
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Fill `results`; called by ASE.
+
+        Raises
+        ------
+        FFLUXError
+            Atoms that no model fits, geometries without a defined value, low coverage if asked.
+        """
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        wants_moments = "charges" in properties or "dipole" in properties
+        if not system_changes and "energy" in self.results and not wants_moments:
+            return  # a stress that does not exist was asked for again
+        positions = atoms.positions / BOHR
+        cell = atoms.cell.array / BOHR
+        results = self._forcefield.evaluate(
+            positions, atoms.numbers, cell, atoms.pbc,
+            assignment=self._assign(atoms, positions, cell), moments=wants_moments,
+        )
+        self._check_coverage(results.coverage)
+        self.coverage = results.coverage
+        self._moments = results.moments
+        self.energy_terms = {name: HARTREE * value for name, value in results.terms.items()}
+        energy = HARTREE * results.energy
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": HARTREE * results.energies,
+            "forces": FORCE * results.forces,
+        }
+        if atoms.pbc.all():
+            stress = HARTREE * results.virial / atoms.get_volume()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if results.moments is not None:
+            self.results["charges"] = results.charges.copy()
+            origin = atoms.get_center_of_mass() / BOHR
+            self.results["dipole"] = BOHR * results.dipole(positions, origin)
+
+    def _check_coverage(self, coverage):
+        p = self.parameters
+        if p.on_low_coverage == "ignore":
+            return
+        worst = int(np.argmin(coverage))
+        if coverage[worst] >= p.min_coverage or (self._warned and p.on_low_coverage == "warn"):
+            return
+        message = (
+            f"atom {worst} has a coverage of {coverage[worst]:.3g} (below {p.min_coverage:g}): "
+            "this geometry lies outside of the training data of its model, and energy and forces "
+            "may be wrong; train on geometries like it or set min_coverage"
+        )
+        if p.on_low_coverage == "raise":
+            raise CoverageError(message)
+        self._warned = True
+        warnings.warn(message, CoverageWarning, stacklevel=6)
+
+    def get_multipoles(self, atoms=None) -> np.ndarray:
+        """Atomic multipole moments.
+
+        Returns
+        -------
+        (n, K) array
+            Real spherical moments in the global frame in atomic units (e bohr^l), in the order q00,
+            q10, q11c, q11s, q20, q21c, q21s, q22c, q22s, q30, ...
+        """
+        self.get_property("charges", atoms if atoms is not None else self.atoms)
+        return self._moments.copy()
+

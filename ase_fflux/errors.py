@@ -1,0 +1,29 @@
+"""Errors that are the user's to mend; the command line prints them as one line."""
+
+
+class FFLUXError(ValueError):
+    """Base class: what is wrong, where, and what to do about it."""
+
+
+class ModelError(FFLUXError):
+    """A model file, bundle or model directory that cannot be used."""
+
+
+class TopologyError(FFLUXError):
+    """Atoms that no model fits, or an assignment that is not possible."""
+
+
+class GeometryError(FFLUXError):
+    """A geometry without a defined value: coincident atoms, a linear local frame, NaN."""
+
+
+class CoverageError(FFLUXError):
+    """A geometry outside of what the training data cover."""
+
+
+class TrainingError(FFLUXError):
+    """Training data or settings from which no model can be made."""
+
+
+class LabelError(FFLUXError):
+    """A reference calculation that failed or a label file that cannot be read."""
