@@ -7,15 +7,12 @@ atom (`evaluation.sweep`) -> interactions between molecules -> one adjoint sweep
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase.symbols import symbols2numbers
 
 from ase_fflux import topology
 from ase_fflux.electrostatics.direct import direct_sum
-from ase_fflux.electrostatics.multipoles import (
-    MOMENT_NAMES,
-    moments_to_global,
-    moments_to_local,
-    torques,
-)
+from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.electrostatics.sites import adjoint_to_local, moments_to_global
 from ase_fflux.errors import FFLUXError, GeometryError
 from ase_fflux.evaluation import check, pack, sweep
 from ase_fflux.molecule import ENERGY, MoleculeModel
@@ -118,7 +115,9 @@ class ForceField:
             raise FFLUXError("a force field needs at least one model")
         self._species = [_Species(model) for model in self.models]
         self._patterns = [
-            topology.Pattern.from_geometry(m.name, m.symbols, m.reference_geometry)
+            topology.Pattern.from_geometry(
+                m.name, symbols2numbers(m.symbols), m.reference_geometry
+            )
             for m in self.models
         ]
         self.electrostatics = electrostatics
@@ -299,14 +298,14 @@ class ForceField:
         for k, atoms in groups:
             species = self._species[k]
             values, frames = local[k]
-            flat, frames = atoms.ravel(), frames.reshape(-1, 3, 3)
-            d_global = np.ascontiguousarray(d_moment[flat, : species.n_moments])
-            own = np.ascontiguousarray(moments[flat, : species.n_moments])
-            seeds = moments_to_local(frames, d_global)
-            turned = np.einsum("aij,aj->ai", frames, torques(d_global, own))
+            potential = d_moment[atoms.ravel(), : species.n_moments]
+            seeds, torques = adjoint_to_local(
+                frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments),
+                np.ascontiguousarray(potential),
+            )
             species.run(
                 species.moment_pack, whole[atoms], atoms, seeds.reshape(values.shape),
-                turned.reshape(*atoms.shape, 3), gradients[k],
+                torques.reshape(*atoms.shape, 3), gradients[k],
             )
         return energy
 

@@ -1,0 +1,81 @@
+"""``fflux convert``: turn bundles into directories of ``.model`` files and back."""
+
+import argparse
+from pathlib import Path
+
+_DESCRIPTION = """\
+Convert a .fflux bundle into a directory of FEREBUS .model files (as DL_FFLUX and FEREBUS read
+them), or such a directory into a bundle. Predictions stay the same to 1e-12.
+"""
+
+_EPILOG = """\
+example:
+  fflux convert ethanol ethanol_models       bundled model to a directory of .model files
+  fflux convert model_krig water.fflux       directory to bundle
+
+The suffix of the output decides what is written. An output that is already there is kept as
+NAME.~1~, NAME.~2~, ...
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb's arguments."""
+    parser = subparsers.add_parser(
+        "convert",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source",
+        metavar="MODEL",
+        help="bundled name, .fflux bundle or directory of .model files",
+    )
+    parser.add_argument("output", metavar="OUTPUT", help="NAME.fflux, or a directory")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert and say what was written."""
+    from ase_fflux.errors import ModelError
+    from ase_fflux.formats import bundle, load_molecule, model_directory
+    from ase_fflux.formats.locate import find_model
+    from ase_fflux.tasks.outputs import OutputFiles
+
+    source, output = find_model(args.source), Path(args.output)
+    to_bundle = output.suffix == bundle.SUFFIX
+    if to_bundle and not source.is_dir():
+        raise ModelError(
+            f"{source} is a bundle already: an OUTPUT without the suffix {bundle.SUFFIX} makes a "
+            "directory of .model files of it"
+        )
+    if source.is_dir() and not to_bundle:
+        raise ModelError(
+            f"{source} is a directory of .model files already: an OUTPUT with the suffix "
+            f"{bundle.SUFFIX} makes a bundle of it"
+        )
+    model = load_molecule(source)
+    if not to_bundle and output.is_dir():
+        strange = [p.name for p in output.iterdir()
+                   if p.suffix != ".model" and p.name != model_directory.MOLECULE_FILE]
+        if strange:
+            raise ModelError(f"{output} holds other files ({strange[0]}): choose a new directory")
+    empty = output.is_dir() and not any(output.iterdir())
+    if not empty and (moved := OutputFiles(output, [""]).set_aside()):
+        print(moved)
+    if to_bundle:
+        bundle.write_bundle(output, model)
+        written = [output]
+    else:
+        written = model_directory.write_model_directory(output, model)
+    properties = sum(len(process.properties) for process in model.processes)
+    print(f"{model.name}: {len(model.symbols)} atoms, {properties} properties")
+    what = str(output) if to_bundle else f"{len(written)} files in {output}"
+    read = source.glob("*.model") if to_bundle else [source]
+    before = sum(p.stat().st_size for p in read)
+    after = sum(p.stat().st_size for p in written)
+    print(f"wrote {what}, {_size(after)} (from {source}, {_size(before)})")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"

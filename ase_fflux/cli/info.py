@@ -1,0 +1,115 @@
+"""``fflux info``: say what is in a model, or which models are bundled."""
+
+import argparse
+
+_DESCRIPTION = """\
+Print what a model describes and where it comes from: atoms with their local frames, properties,
+number of training points, label source, training protocol, errors on the test set. Without a model,
+list those that are bundled.
+"""
+
+_EPILOG = """\
+example:
+  fflux info            bundled models
+  fflux info ethanol    one of them
+"""
+
+_RANKS = ("charges", "dipoles", "quadrupoles", "octupoles", "hexadecapoles")
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb's arguments."""
+    parser = subparsers.add_parser(
+        "info",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="bundled name, .fflux bundle or directory of .model files",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the description of one model, or of each bundled one in a line."""
+    from ase_fflux.formats.locate import bundled_models, find_model, load_molecule
+
+    if args.model is not None:
+        path = find_model(args.model)
+        print("\n".join(_description(load_molecule(path), path)))
+        return
+    bundled = bundled_models()
+    if not bundled:
+        print("there are no bundled models in this installation")
+    width = max(map(len, bundled), default=0)
+    for name, path in bundled.items():
+        print(f"{name:<{width}}  {_summary(load_molecule(path))}")
+
+
+def _summary(model) -> str:
+    from ase.formula import Formula
+
+    formula = Formula("".join(model.symbols)).format("hill")
+    moments = f"moments up to {_RANKS[model.rank]}" if model.rank >= 0 else "no moments"
+    points = _span(len(process.gp.inputs) for process in model.processes)
+    return f"{formula}, {len(model.symbols)} atoms, energies, {moments}, {points} training points"
+
+
+def _span(numbers) -> str:
+    low, *_, high = sorted({*numbers}) * 2
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _description(model, path) -> list[str]:
+    labels = [f"{symbol}{i}" for i, symbol in enumerate(model.symbols, start=1)]
+    rows = [("atom", "x-axis", "xy-plane", "points", "properties")]
+    for atom, (_, x, xy) in enumerate(model.alf):
+        mine = [process for process in model.processes if process.atom == atom]
+        rows.append((
+            labels[atom], labels[x], "-" if xy < 0 else labels[xy],
+            _span(len(process.gp.inputs) for process in mine),
+            _names([name for process in mine for name in process.properties]),
+        ))
+    widths = [max(len(row[c]) for row in rows) for c in range(4)]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        + "  " + row[4]
+        for row in rows
+    ]
+    where = ("geometries" if model.geometries is not None else "features only, without geometries")
+    return [
+        f"{model.name} ({path})", _summary(model), f"training data: {where}", "",
+        "atoms (numbered from 1) with their local frames and properties", *table, "",
+        "provenance", *(_entries(model.provenance, "  ") or ["  not recorded"]),
+    ]
+
+
+def _names(properties: list[str]) -> str:
+    """Properties by name; a long list as its first two and its last."""
+    if len(properties) <= 5:
+        return ", ".join(properties)
+    return f"{', '.join(properties[:2])} ... {properties[-1]} ({len(properties)})"
+
+
+def _entries(content: dict, indent: str) -> list[str]:
+    """Lines of a nested record; {"value": v, "unit": u} is one quantity."""
+    lines = []
+    for key, value in content.items():
+        label = f"{indent}{str(key).replace('_', ' ')}:"
+        if isinstance(value, dict) and set(value) == {"value", "unit"}:
+            lines.append(f"{label} {_plain(value['value'])} {value['unit']}")
+        elif isinstance(value, dict):
+            lines += [label, *_entries(value, indent + "  ")]
+        else:
+            lines.append(f"{label} {_plain(value)}")
+    return lines
+
+
+def _plain(value) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

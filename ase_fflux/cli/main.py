@@ -1,0 +1,88 @@
+"""The command ``fflux``: finds the verb, runs it, turns errors into one line."""
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+import warnings
+
+from ase_fflux import __version__
+from ase_fflux.errors import FFLUXError
+
+VERBS = {
+    "opt": "optimise a geometry",
+    "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
+    "build": "make a model for a molecule",
+    "convert": "turn bundles into .model directories and back",
+    "info": "say what is in a model",
+}
+"""Each is a module of ase_fflux.cli with ``add_parser(subparsers)`` and ``run(args)``.
+
+``run`` returns the exit status (None for 0); ``args.command`` is the command as it was typed.
+"""
+
+_EPILOG = """\
+example:
+  fflux opt ethanol.xyz --model ethanol
+  fflux vib ethanol-opt.xyz --model ethanol
+
+`fflux VERB --help` explains a verb. Exit status: 0 done, 1 not converged, 2 error, 130 interrupted.
+"""
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The command's parser, with the arguments of one verb; the others' modules stay unloaded."""
+    result = argparse.ArgumentParser(
+        prog="fflux",
+        description="FFLUX machine-learned force fields: geometries, vibrations, models.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("--version", action="version", version=f"fflux {__version__}")
+    subparsers = result.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        if name == verb:
+            _module(name).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``fflux`` with these arguments (those of the process by default)."""
+    argv = sys.argv[1:] if argv is None else argv
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            args = parser(verb).parse_args(argv)
+            args.command = shlex.join(["fflux", *argv])
+            return _module(args.verb).run(args) or 0
+        except FFLUXError as error:
+            return _fail(str(error))
+        except BrokenPipeError:
+            # the reader of our output (head, less) has gone: nothing more to say, not an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OSError as error:
+            if error.filename is None:
+                raise
+            return _fail(f"{error.filename}: {error.strerror}")
+        except KeyboardInterrupt:
+            print("fflux: interrupted", file=sys.stderr)
+            return 130
+
+
+def _module(verb: str):
+    return importlib.import_module(f"ase_fflux.cli.{verb}")
+
+
+def _fail(message: str) -> int:
+    print("fflux: error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print("fflux: warning:", " ".join(str(message).split()), file=sys.stderr)

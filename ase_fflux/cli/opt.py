@@ -1,0 +1,107 @@
+"""``fflux opt``: optimise a geometry."""
+
+import argparse
+
+from ase_fflux.cli import options
+
+_DESCRIPTION = """\
+Optimise a geometry with FFLUX models and write in the current directory:
+  NAME-opt.xyz    the last geometry, with energy and forces (extended xyz)
+  NAME-opt.traj   every step (ASE trajectory; `ase gui` shows it)
+  NAME-opt.log    table: step, energy, largest force, smallest coverage
+  NAME-opt.json   summary with settings, energies and versions
+"""
+
+_EPILOG = """\
+example:
+  fflux opt ethanol.xyz --model ethanol
+  fflux vib ethanol-opt.xyz --model ethanol      go on with the vibrations
+
+Coverage is the largest kernel value between a geometry and the training data: 1 at a training
+point, 0 far from all of them, where a prediction means nothing.
+
+Ctrl-C ends the optimisation and keeps all steps so far. Exit status: 0 converged, 1 not converged
+(the output is written), 2 error, 130 interrupted.
+"""
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb's arguments."""
+    parser = subparsers.add_parser(
+        "opt",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_geometry(parser)
+    options.add_model(parser)
+    options.add_output(parser, "-opt")
+    parser.add_argument(
+        "--fmax",
+        type=options.positive,
+        default=0.001,
+        metavar="F",
+        help="largest force on an atom at convergence in eV/A (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=options.natural,
+        default=1000,
+        metavar="N",
+        help="stop after so many steps (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=["bfgs", "lbfgs", "fire"],
+        default="bfgs",
+        help="bfgs for molecules, lbfgs for many atoms, fire for rough starts "
+        "(default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Optimise; 0 if converged, 1 if not, 130 if interrupted."""
+    from tqdm import tqdm
+
+    from ase_fflux.tasks.optimise import SUFFIXES, optimise_to_files
+    from ase_fflux.tasks.outputs import OutputFiles
+    from ase_fflux.units import KJ_PER_MOL
+
+    atoms, description = options.read_geometry(args.geometry, args.index)
+    atoms.calc = options.build_calculator(args)
+    atoms.get_forces()  # what does not fit the model is found before any file is touched
+    files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
+    print(f"{description}, model {' '.join(args.model)}")
+    if moved := files.set_aside():
+        print(moved)
+
+    def watch(steps):
+        with tqdm(desc="optimising", unit=" steps", leave=False, disable=None) as bar:
+            for step in steps:
+                bar.set_postfix_str(f"max. force {step.fmax:.4f} eV/A", refresh=False)
+                bar.update()
+                yield step
+
+    result = optimise_to_files(
+        atoms,
+        files,
+        fmax=args.fmax,
+        steps=args.steps,
+        optimizer=args.optimizer,
+        about=options.about(args),
+        watch=watch,
+    )
+    outcome, status = "not converged", 1
+    if result.interrupted:
+        outcome, status = "interrupted", 130
+    elif result.converged:
+        outcome, status = "converged", 0
+    change = (result.last.energy - result.first.energy) / KJ_PER_MOL
+    print(
+        f"{outcome} after {result.steps} steps in {result.seconds:.1f} s: "
+        f"energy {result.last.energy:.6f} eV ({change:+.3f} kJ/mol), "
+        f"largest force {result.last.fmax:.2g} eV/A"
+    )
+    print("wrote", ", ".join(files.written))
+    return status

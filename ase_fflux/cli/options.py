@@ -1,0 +1,156 @@
+"""Arguments that several verbs share, and what is made of them."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ase_fflux.errors import FFLUXError, GeometryError
+
+
+def add_geometry(parser: argparse.ArgumentParser) -> None:
+    """The input file and which of its frames."""
+    parser.add_argument(
+        "geometry", metavar="FILE", help="geometry in any format that ASE reads (xyz, traj, ...)"
+    )
+    parser.add_argument(
+        "--index",
+        type=int,
+        default=-1,
+        metavar="I",
+        help="frame of a file with several, counted from 0, negative from the end (default: last)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The force field and what it does outside of its training data."""
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="MODEL",
+        help="bundled name (such as ethanol), .fflux bundle or directory of .model files; "
+        "give it again for each further species",
+    )
+    parser.add_argument(
+        "--min-coverage",
+        type=float,
+        default=0.5,
+        metavar="C",
+        help="an atom's largest kernel value to a training point, 0 to 1, below which the geometry "
+        "counts as outside of the training data (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--on-low-coverage",
+        choices=["warn", "raise", "ignore"],
+        default="warn",
+        help="what to do then (default: %(default)s)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
+    """The beginning of the output files' names."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PREFIX",
+        help=f"beginning of all output names (default: FILE's name with {ending}, in the current "
+        "directory); files already there are kept as NAME.~1~, NAME.~2~, ...",
+    )
+
+
+def positive(text: str) -> float:
+    """Argument type: a finite number above zero."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def natural(text: str) -> int:
+    """Argument type: a whole number above zero."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+# argparse names the type in its message: "invalid positive number value: '-1'"
+positive.__name__ = "positive number"
+natural.__name__ = "positive whole number"
+
+
+def read_conformers(file: str) -> list:
+    """Read all frames of a file, without calculators.
+
+    Raises
+    ------
+    FFLUXError
+        A file that is missing, cannot be read, or holds no frames or a frame without atoms.
+    GeometryError
+        A coordinate that is not finite.
+    """
+    import ase.io
+    import numpy as np
+
+    if not os.path.isfile(file):
+        raise FFLUXError(f"{file}: no such file")
+    try:
+        frames = ase.io.read(file, index=":")
+    except Exception as error:  # ASE's readers raise whatever their parsing runs into
+        reason = str(error) or type(error).__name__
+        raise FFLUXError(f"{file}: cannot be read as a geometry ({reason})") from error
+    if not frames:
+        raise FFLUXError(f"{file}: no geometry in it")
+    for number, atoms in enumerate(frames):
+        where = f"{file}, frame {number}" if len(frames) > 1 else file
+        if len(atoms) == 0:
+            raise FFLUXError(f"{where}: no atoms in it")
+        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+        if len(bad):
+            raise GeometryError(
+                f"{where}: atom {bad[0]} ({atoms.symbols[bad[0]]}) has a coordinate that is not "
+                "a number"
+            )
+        atoms.calc = None
+    return frames
+
+
+def read_geometry(file: str, index: int = -1):
+    """Read one frame of a file; raises what `read_conformers` does.
+
+    Returns
+    -------
+    atoms : Atoms
+        Without calculator.
+    description : str
+        File, frame if it has several, and formula.
+    """
+    frames = read_conformers(file)
+    if not -len(frames) <= index < len(frames):
+        raise FFLUXError(f"{file}: no frame {index}, the file has {len(frames)}")
+    atoms = frames[index]
+    frame = ""
+    if len(frames) > 1:
+        frame = f", frame {index % len(frames)} of 0 to {len(frames) - 1}"
+    return atoms, f"{file}{frame} ({atoms.get_chemical_formula()})"
+
+
+def build_calculator(args: argparse.Namespace):
+    """The FFLUX calculator that `add_model`'s arguments describe."""
+    from ase_fflux import FFLUX
+
+    return FFLUX(
+        args.model[0] if len(args.model) == 1 else args.model,
+        min_coverage=args.min_coverage,
+        on_low_coverage=args.on_low_coverage,
+    )
+
+
+def output_prefix(args: argparse.Namespace, ending: str) -> str:
+    """``--output``, or the input's name without folder and suffix and with this ending."""
+    return args.output or Path(args.geometry).stem + ending
+
+
+def about(args: argparse.Namespace) -> dict:
+    """How a run was asked for, for the head of its summary."""
+    return {"command": args.command, "model": args.model, "input": args.geometry}

@@ -1,0 +1,108 @@
+"""``fflux vib``: harmonic vibrations, infrared spectrum, thermochemistry."""
+
+import argparse
+import sys
+
+from ase_fflux.cli import options
+
+_DESCRIPTION = """\
+Harmonic vibrations of a molecule at a minimum, and what follows from them. Writes in the current
+directory:
+  NAME-vib.txt            wavenumbers, IR intensities, zero-point energy, thermochemistry
+  NAME-vib.csv            the modes as a table to compute with
+  NAME-vib.json           everything, with the atoms' displacements in each mode
+  NAME-vib.png            the infrared spectrum as a picture
+  NAME-vib-spectrum.csv   and as numbers
+  NAME-vib-modes/         an animation of each mode (`ase gui FILE` plays it)
+  NAME-vib-phonopy_params.yaml   forces and force constants for phonopy's own commands
+"""
+
+_EPILOG = """\
+example:
+  fflux opt ethanol.xyz --model ethanol          first find the minimum
+  fflux vib ethanol-opt.xyz --model ethanol
+  phonopy-load ethanol-opt-vib-phonopy_params.yaml --qpoints "0 0 0" --eigenvectors
+
+Translations and rotations are projected out. An imaginary wavenumber (negative, marked i) means
+that the geometry is not a minimum.
+"""
+
+_FMAX = 0.01
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb's arguments."""
+    parser = subparsers.add_parser(
+        "vib",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_geometry(parser)
+    options.add_model(parser)
+    options.add_output(parser, "-vib")
+    parser.add_argument(
+        "--temperature",
+        type=options.positive,
+        default=298.15,
+        metavar="T",
+        help="for the thermochemistry, in K (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pressure",
+        type=options.positive,
+        default=101325.0,
+        metavar="P",
+        help="for the thermochemistry, in Pa (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--symmetry-number",
+        type=options.natural,
+        metavar="N",
+        help="rotations that map the molecule onto itself (default: found from the geometry)",
+    )
+    parser.add_argument(
+        "--width",
+        type=options.positive,
+        default=10.0,
+        metavar="W",
+        help="full width at half maximum of the spectrum's lines in cm-1 (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute, print the table, write the files."""
+    from tqdm import tqdm
+
+    from ase_fflux.tasks.outputs import OutputFiles
+    from ase_fflux.tasks.thermochemistry import thermochemistry
+    from ase_fflux.tasks.vibration_files import SUFFIXES, write_vibrations
+    from ase_fflux.tasks.vibrations import vibrations
+
+    atoms, description = options.read_geometry(args.geometry, args.index)
+    atoms.calc = options.build_calculator(args)
+    result = vibrations(
+        atoms, watch=lambda jobs: tqdm(jobs, desc="displacing", leave=False, disable=None)
+    )
+    if result.fmax > _FMAX:
+        print(
+            f"fflux: warning: {args.geometry} is not at a minimum of this model (largest force "
+            f"{result.fmax:.4f} eV/A, above {_FMAX} eV/A), so the modes below are not those of a "
+            "minimum either: run `fflux opt` with the same model first",
+            file=sys.stderr,
+        )
+    thermo = thermochemistry(
+        result,
+        temperature=args.temperature,
+        pressure=args.pressure,
+        symmetry_number=args.symmetry_number,
+    )
+    files = OutputFiles(options.output_prefix(args, "-vib"), SUFFIXES)
+    moved = files.set_aside()
+    title = f"{description}, model {' '.join(args.model)}"
+    about = options.about(args)
+    print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
+    if moved:
+        print(moved)
+    print("wrote", ", ".join(files.written))

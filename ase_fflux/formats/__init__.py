@@ -1,0 +1,19 @@
+"""Files that hold models: ``.fflux`` bundles, FEREBUS ``.model`` files and directories of them."""
+
+from ase_fflux.formats.bundle import read_bundle, write_bundle
+from ase_fflux.formats.locate import bundled_models, find_model, load_molecule
+from ase_fflux.formats.model_directory import read_model_directory, write_model_directory
+from ase_fflux.formats.model_file import AtomModel, read_model, write_model
+
+__all__ = [
+    "AtomModel",
+    "bundled_models",
+    "find_model",
+    "load_molecule",
+    "read_bundle",
+    "read_model",
+    "read_model_directory",
+    "write_bundle",
+    "write_model",
+    "write_model_directory",
+]

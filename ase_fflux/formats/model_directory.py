@@ -1,0 +1,210 @@
+"""A directory of ``.model`` files: the force field of one molecule as FEREBUS and DL_FFLUX keep it.
+
+Beside the ``.model`` files this package writes `MOLECULE_FILE`, which keeps what has no place in
+them: the name, the provenance and the reference geometry. It is not needed to read a directory.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ase_fflux.electrostatics.multipoles import MOMENT_NAMES, moment_rank
+from ase_fflux.errors import ModelError
+from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
+from ase_fflux.frames import geometry_from_features
+from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel
+
+MOLECULE_FILE = "molecule.json"
+"""Name of the file with name, provenance and reference geometry (bohr)."""
+
+# of one fit, not of the molecule
+_PER_FILE = ("noise", "nugget", "jitter", "likelihood")
+
+
+def read_model_directory(directory: str | Path) -> MoleculeModel:
+    """Read all ``.model`` files of a directory as one molecule.
+
+    Models of one atom with bitwise the same inputs, kernel and noise become one process with
+    several outputs, in the order iqa, q00, q10, ...
+
+    Parameters
+    ----------
+    directory : str or Path
+        Where the files are; their names do not matter.
+
+    Returns
+    -------
+    MoleculeModel
+        Without geometries, as these files hold features only. The reference geometry is rebuilt
+        from the first training point of the first atom.
+
+    Raises
+    ------
+    ModelError
+        No models; models of several systems; an atom without ``iqa``; moments that are not complete
+        for all atoms up to one rank; two models of one property; models of one atom that disagree
+        on its local frame or its element; any fault of a single file.
+    """
+    directory = Path(directory)
+    paths = sorted(directory.glob("*.model"))
+    if not paths:
+        raise ModelError(f"{directory}: there are no .model files")
+    models = {path: read_model(path) for path in paths}
+    first_path, first = next(iter(models.items()))
+    by_atom: dict[int, dict[str, tuple[Path, AtomModel]]] = {a: {} for a in range(first.n_atoms)}
+    for path, model in models.items():
+        if model.system != first.system:
+            raise ModelError(
+                f"{directory} holds models of several systems: {first.system} ({first_path.name}) "
+                f"and {model.system} ({path.name}); keep each in a directory of its own"
+            )
+        if model.n_atoms != first.n_atoms:
+            raise ModelError(
+                f"{path}: this model has {model.n_atoms} atoms, {first_path.name} has "
+                f"{first.n_atoms}"
+            )
+        mine = by_atom[model.index]
+        if model.property in mine:
+            raise ModelError(
+                f"{path}: {model.atom} {model.property} is modelled twice, also in "
+                f"{mine[model.property][0].name}"
+            )
+        for other_path, other in mine.values():
+            if (other.alf, other.element) != (model.alf, model.element):
+                raise ModelError(
+                    f"{path}: element or ALF of {model.atom} is not that of {other_path.name}"
+                )
+        mine[model.property] = path, model
+    _check_complete(directory, by_atom)
+    atoms = [mine[ENERGY][1] for mine in by_atom.values()]
+    processes = []
+    for atom, mine in by_atom.items():
+        processes += _merged(atom, [mine[name][1] for name in PROPERTIES if name in mine])
+    extra = _read_molecule_file(directory / MOLECULE_FILE, len(atoms))
+    reference = extra.pop("reference_geometry", None)
+    if reference is None:
+        reference = geometry_from_features(atoms[0].inputs[0], atoms[0].alf, len(atoms))
+    return MoleculeModel(
+        name=extra.get("name", first.system),
+        symbols=tuple(model.element for model in atoms),
+        alf=np.array([model.alf for model in atoms]),
+        processes=tuple(processes),
+        reference_geometry=reference,
+        provenance=extra.get("provenance", _common_metadata(list(models.values()))),
+    )
+
+
+def _check_complete(directory: Path, by_atom: dict) -> None:
+    """Every atom has iqa and, up to the highest rank of any atom, all moments."""
+    ranks = [moment_rank(p) for mine in by_atom.values() for p in mine if p != ENERGY]
+    needed = (ENERGY, *MOMENT_NAMES[: (max(ranks, default=-1) + 1) ** 2])
+    for atom, mine in by_atom.items():
+        label = next((model.atom for _, model in mine.values()), f"number {atom + 1}")
+        for name in needed:
+            if name not in mine:
+                why = ("every atom needs one" if name == ENERGY else
+                       "moments must be complete up to the highest rank of any atom")
+                raise ModelError(f"{directory}: atom {label} has no model of {name}; {why}")
+
+
+def _merged(atom: int, models: list[AtomModel]) -> list[AtomProcess]:
+    """Processes of one atom: one for each set of inputs, kernel and noise."""
+    groups: dict[tuple, list[AtomModel]] = {}
+    for model in models:
+        arrays = (model.inputs, model.kernel.rbf, model.kernel.cyclic, model.kernel.periodic)
+        groups.setdefault((*(a.tobytes() for a in arrays), model.noise), []).append(model)
+    processes = []
+    for group in groups.values():
+        gp = group[0].gp
+        gp = GaussianProcess(
+            gp.inputs, gp.kernel, [model.mean for model in group],
+            np.array([model.weights for model in group]), gp.noise,
+        )
+        processes.append(AtomProcess(atom, tuple(model.property for model in group), gp))
+    return processes
+
+
+def _common_metadata(models: list[AtomModel]) -> dict:
+    """Header comments that all files share, as far as they are about the molecule."""
+    common = set(models[0].metadata.items()).intersection(*(m.metadata.items() for m in models))
+    kept = {key: value for key, value in sorted(common) if key not in _PER_FILE}
+    return {"source": f".model files of {models[0].system}", **kept}
+
+
+def _read_molecule_file(path: Path, n_atoms: int) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        reference = np.array(content["reference_geometry"], dtype=float)
+        good = (
+            isinstance(content["name"], str) and isinstance(content["provenance"], dict)
+            and reference.shape == (n_atoms, 3) and np.isfinite(reference).all()
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not readable ({error}); remove it to do without") from None
+    if not good:
+        raise ModelError(f"{path}: not a description of this molecule; remove it to do without")
+    return {"name": content["name"], "provenance": content["provenance"],
+            "reference_geometry": reference}
+
+
+def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[Path]:
+    """Write one ``.model`` file for each property of each atom, such as ``WATER_iqa_O1.model``.
+
+    The system's name in the files is the molecule's in capitals, without the underscores that
+    DL_FFLUX cannot have in it.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Made if it is not there; must not have anything in it.
+    model : MoleculeModel
+        What to write.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ModelError
+        If the directory is not empty or not a directory, or cannot be written.
+    """
+    directory = Path(directory)
+    system = re.sub(r"[^A-Z0-9]", "", model.name.upper()) or "MOLECULE"
+    molecule = {
+        "name": model.name,
+        "provenance": model.provenance,
+        "reference_geometry": model.reference_geometry.tolist(),
+    }
+    try:
+        text = json.dumps(molecule, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the provenance of {model.name} is not JSON: {error}") from None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise ModelError(f"{directory} is not empty; choose a new directory")
+        paths = [directory / MOLECULE_FILE]
+        paths[0].write_text(text + "\n", encoding="utf-8")
+        for process in model.processes:
+            atom, gp = process.atom, process.gp
+            label = f"{model.symbols[atom]}{atom + 1}"
+            for i, name in enumerate(process.properties):
+                single = GaussianProcess(
+                    gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
+                )
+                paths.append(directory / f"{system}_{name}_{label}.model")
+                write_model(paths[-1], AtomModel(
+                    system, label, atom, model.symbols[atom], name,
+                    tuple(map(int, model.alf[atom])), len(model.symbols), single,
+                    single.targets()[0],
+                ))
+    except OSError as error:
+        raise ModelError(f"{directory}: cannot be written: {error.strerror or error}") from None
+    return paths

@@ -1,0 +1,98 @@
+"""Output files: their names, what becomes of files already there, and what is said in each."""
+
+import json
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ase_fflux import __version__
+
+
+class OutputFiles:
+    """The files one task writes, all named ``prefix + suffix``.
+
+    Parameters
+    ----------
+    prefix : str or Path
+        Folder and beginning of every name; the folder is made if it is not there.
+    suffixes : iterable of str
+        Ends of the names, such as ``".xyz"``; a folder's ends in ``/``.
+    """
+
+    def __init__(self, prefix: str | Path, suffixes: Iterable[str]):
+        self._paths = {suffix: Path(f"{prefix}{suffix}") for suffix in suffixes}
+
+    def __getitem__(self, suffix: str) -> Path:
+        return self._paths[suffix]
+
+    @property
+    def written(self) -> list[str]:
+        """Names of the files that exist, in the order of the suffixes."""
+        return [str(path) for path in self._paths.values() if path.exists()]
+
+    def set_aside(self) -> str | None:
+        """Rename whatever is there under these names to numbered backups ``name.~n~``.
+
+        All files of one set get the same, so far unused, number, so that an earlier run stays
+        together.
+
+        Returns
+        -------
+        str or None
+            One line that says what was moved, None if nothing was there.
+        """
+        paths = self._paths.values()
+        for parent in {path.parent for path in paths}:
+            parent.mkdir(parents=True, exist_ok=True)
+        there = [path for path in paths if path.exists()]
+        if not there:
+            return None
+        number = 1
+        while any(_backup(path, number).exists() for path in paths):
+            number += 1
+        for path in there:
+            path.rename(_backup(path, number))
+        names = ", ".join(_backup(path, number).name for path in there)
+        return f"kept the earlier output as {names}"
+
+
+def _backup(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.~{number}~")
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a summary; numpy arrays and numbers become lists and numbers.
+
+    Raises
+    ------
+    ValueError
+        A number that is not finite, which JSON does not have.
+    """
+    text = json.dumps(content, indent=2, default=_plain, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a summary")
+
+
+def write_csv(path: Path, columns: dict[str, Iterable]) -> None:
+    """Write equally long columns under their names, numbers with the digits that restore them."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(_cell(value) for value in row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _cell(value) -> str:
+    return str(value.item() if isinstance(value, np.generic) else value)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = {name: version(name) for name in ("ase", "numpy", "phonopy")}
+    return {"ase_fflux": __version__, "python": platform.python_version(), **packages}

@@ -1,0 +1,63 @@
+"""An assignment given by the user, checked."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from ase_fflux.errors import TopologyError
+from ase_fflux.topology.graphs import atom_label
+
+
+def explicit_atoms(patterns, numbers, explicit) -> list[np.ndarray]:
+    """Input atoms (M_k, N_k) of an explicit assignment, checked: each atom once, elements equal."""
+    if not isinstance(explicit, Mapping):
+        if len(patterns) != 1:
+            names = ", ".join(p.name for p in patterns)
+            raise TopologyError(
+                f"an explicit assignment to several models ({names}) is a dict by their names"
+            )
+        explicit = {patterns[0].name: explicit}
+    unknown = set(explicit) - {p.name for p in patterns}
+    if unknown:
+        raise TopologyError(
+            f"the explicit assignment names a model that is not there: {min(unknown)!r}"
+        )
+    owner: dict[int, str] = {}
+    for pattern in patterns:
+        for m, atoms in enumerate(explicit.get(pattern.name, ())):
+            where = f"molecule {m} of {pattern.name!r} in the explicit assignment"
+            _check_explicit_row(where, atoms, pattern, numbers)
+            for atom in atoms:
+                if atom in owner:
+                    raise TopologyError(
+                        f"{atom_label(atom, numbers)} is in {where}, "
+                        f"and was in {owner[atom]} before"
+                    )
+                owner[atom] = where
+    missing = sorted(set(range(len(numbers))) - set(owner))
+    if missing:
+        raise TopologyError(
+            f"{atom_label(missing[0], numbers)} is in no molecule of the explicit assignment"
+        )
+    return [
+        np.array(list(explicit.get(p.name, ())), dtype=int).reshape(-1, len(p.numbers))
+        for p in patterns
+    ]
+
+
+def _check_explicit_row(where, atoms, pattern, numbers):
+    if np.ndim(atoms) != 1:
+        raise TopologyError(f"{where} is {atoms!r}; give for each molecule a list of its atoms")
+    if len(atoms) != len(pattern.numbers):
+        raise TopologyError(f"{where} has {len(atoms)} atoms, the model has {len(pattern.numbers)}")
+    for k, (atom, number) in enumerate(zip(atoms, pattern.numbers, strict=True)):
+        if not isinstance(atom, int | np.integer) or not 0 <= atom < len(numbers):
+            raise TopologyError(
+                f"{where} names atom {atom!r}; indices are integers from 0 to {len(numbers) - 1}"
+            )
+        if numbers[atom] != number:
+            raise TopologyError(
+                f"{where} puts {atom_label(atom, numbers)} where the model has "
+                f"{chemical_symbols[number]} (its atom {k})"
+            )

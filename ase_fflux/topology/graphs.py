@@ -1,0 +1,304 @@
+"""Bonds, and molecules as graphs of atoms and bonds: isomorphisms and symmetry."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.neighborlist import primitive_neighbor_list
+from ase.symbols import Symbols
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.topology.lattice import Lattice
+from ase_fflux.units import BOHR
+
+# C-H up to 1.39 A and O-H up to 1.26 A are bonds, as needed for hot geometries; hydrogen bonds
+# (1.5 A and more) and 1,3 distances (from 1.4 times the sum of radii in four-membered rings) are
+# not.
+BOND_SCALE = 1.3
+COINCIDENT = 0.5
+ISOMORPHISM_LIMIT = 50_000
+
+
+def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
+    """Bonded pairs of atoms by covalent radii (`ase.data.covalent_radii`).
+
+    Parameters
+    ----------
+    numbers : (n,) int
+        Atomic numbers.
+    positions : (n, 3) float
+        Positions in bohr, wrapped into the cell or not.
+    cell : (3, 3) float, optional
+        Cell vectors in bohr; needed along periodic directions.
+    pbc : bool or (3,) bool, optional
+        Periodic directions; none by default.
+    scale : float
+        Atoms closer than this times the sum of their covalent radii are bonded.
+
+    Returns
+    -------
+    pairs : (B, 2) int
+        Bonded atoms i <= j, sorted. i = j is an atom bonded to its own periodic image.
+    shifts : (B, 3) int
+        Cells to add: the bond vector is ``positions[j] + shifts @ cell - positions[i]``.
+
+    Raises
+    ------
+    GeometryError
+        No atoms, a position that is not a number, two atoms within 0.5 bohr, or no cell where
+        periodic.
+    """
+    numbers = np.asarray(numbers, dtype=int)
+    positions = np.asarray(positions, dtype=float)
+    if len(numbers) == 0:
+        raise GeometryError("there are no atoms in this structure")
+    if positions.shape != (len(numbers), 3):
+        raise GeometryError(
+            f"{len(numbers)} atoms need positions of shape ({len(numbers)}, 3), "
+            f"not {positions.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        raise GeometryError(
+            f"{atom_label(bad[0], numbers)} has the position {positions[bad[0]]}, "
+            "which is not finite"
+        )
+    lattice = Lattice(cell, pbc)
+    i, j, distance, shifts = primitive_neighbor_list(
+        "ijdS", lattice.pbc, lattice.cell, positions, scale * covalent_radii[numbers] / BOHR
+    )
+    once = i <= j
+    i, j, distance, shifts = i[once], j[once], distance[once], shifts[once]
+    order = np.lexsort((*shifts.T[::-1], j, i))
+    i, j, distance, shifts = i[order], j[order], distance[order], shifts[order]
+    if (distance < COINCIDENT).any():
+        k = np.argmin(distance)
+        raise GeometryError(
+            f"{atom_label(i[k], numbers)} and {atom_label(j[k], numbers)} are on one spot "
+            f"({distance[k] * BOHR:.4f} Angstrom apart); remove or move one of them"
+        )
+    return np.column_stack([i, j]), shifts
+
+
+def atom_label(index, numbers) -> str:
+    """An atom as messages name it, such as ``atom 3 (O)``."""
+    return f"atom {index} ({chemical_symbols[numbers[index]]})"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Atoms and bonds without geometry: `numbers` (N,) int and `bonds` (B, 2) int."""
+
+    numbers: np.ndarray
+    bonds: np.ndarray
+
+    @cached_property
+    def formula(self) -> str:
+        """Chemical formula in Hill order."""
+        return Symbols(self.numbers).get_chemical_formula()
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[int, ...], ...]:
+        """Bonded atoms of every atom, ascending."""
+        found = [[] for _ in self.numbers]
+        for i, j in self.bonds.tolist():
+            found[i].append(j)
+            found[j].append(i)
+        return tuple(tuple(sorted(f)) for f in found)
+
+    @cached_property
+    def fragment(self) -> np.ndarray:
+        """(N,) int, the number of the connected component every atom belongs to."""
+        return connected_components(self._adjacency, directed=False)[1]
+
+    @cached_property
+    def colours(self) -> tuple[int, ...]:
+        """Weisfeiler-Lehman colours: atoms that an isomorphism can exchange have the same.
+
+        Hashes of nested tuples of integers, hence comparable between graphs and processes.
+        """
+        colours = self.numbers.tolist()
+        classes = 0
+        while len(set(colours)) > classes:
+            classes = len(set(colours))
+            colours = [
+                hash((colour, *sorted(colours[j] for j in around)))
+                for colour, around in zip(colours, self.neighbours, strict=True)
+            ]
+        return tuple(colours)
+
+    @cached_property
+    def key(self) -> tuple[int, ...]:
+        """Equal for isomorphic graphs (and, rarely, for others)."""
+        return tuple(sorted(self.colours))
+
+    @property
+    def _adjacency(self):
+        n = len(self.numbers)
+        return coo_array((np.ones(len(self.bonds)), tuple(self.bonds.T)), shape=(n, n)).tocsr()
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern(Graph):
+    """What topology knows of a model: its name, elements, bonds and fragments (see `Graph`)."""
+
+    name: str
+
+    @classmethod
+    def from_geometry(cls, name: str, numbers, positions) -> "Pattern":
+        """Pattern of a model from atomic numbers (N,) and its reference geometry (N, 3) in bohr."""
+        numbers = np.asarray(numbers, dtype=int)
+        return cls(numbers, bonds(numbers, positions)[0], name)
+
+    @cached_property
+    def parent(self) -> np.ndarray:
+        """(N,) int, the atom before every atom in its fragment's spanning tree; -1 at the roots."""
+        parent = np.full(len(self.numbers), -1)
+        for root in np.unique(self.fragment, return_index=True)[1]:
+            reached, before = breadth_first_order(self._adjacency, root, directed=False)
+            parent[reached[1:]] = before[reached[1:]]
+        return parent
+
+    @cached_property
+    def paths(self) -> np.ndarray:
+        """(N, N) int, 1 where the tree edge parent[j]-j lies on the way from the root to atom i."""
+        paths = np.zeros((len(self.numbers),) * 2, dtype=int)
+        for i in range(len(self.numbers)):
+            j = i
+            while self.parent[j] >= 0:
+                paths[i, j] = 1
+                j = self.parent[j]
+        return paths
+
+    @cached_property
+    def automorphisms(self) -> np.ndarray:
+        """(n, N) int, all relabellings of the atoms that keep elements and bonds."""
+        return isomorphisms(self, self)
+
+
+def isomorphisms(pattern: Graph, graph: Graph, limit: int = ISOMORPHISM_LIMIT) -> np.ndarray:
+    """All ways to lay the atoms of `pattern` onto those of `graph`, elements and bonds agreeing.
+
+    Returns
+    -------
+    (n_iso, N) int
+        ``[k, i]`` is the atom of `graph` that atom i of `pattern` becomes; n_iso = 0 if there is
+        none.
+
+    Raises
+    ------
+    TopologyError
+        If there are more than `limit`.
+    """
+    found = list(islice(mappings(pattern, graph), limit + 1))
+    if len(found) > limit:
+        raise TopologyError(
+            f"{pattern.formula} has more than {limit} equivalent ways to label its atoms; "
+            "give the assignment explicitly (for each molecule its atoms in the model's order)"
+        )
+    return np.array(found, dtype=int).reshape(-1, len(pattern.numbers))
+
+
+def mappings(
+    pattern: Graph, graph: Graph, allow: Callable[[int, int, list[int]], bool] | None = None
+) -> Iterator[tuple[int, ...]]:
+    """Isomorphisms one by one, by backtracking over atoms in an order that follows the bonds.
+
+    `allow(atom, candidate, image)` may veto candidates; `image` holds the atoms placed so far, -1
+    elsewhere. Equal colours imply equal degrees: if all bonds of the pattern are in the graph,
+    none is left over.
+    """
+    if pattern.key != graph.key:
+        return
+    order, placed_neighbours = _search_order(pattern)
+    image = [-1] * len(order)
+    used = [False] * len(order)
+
+    def candidates(step):
+        atom, placed = order[step], placed_neighbours[step]
+        pool = graph.neighbours[image[placed[0]]] if placed else range(len(order))
+        for c in pool:
+            if (
+                not used[c]
+                and graph.colours[c] == pattern.colours[atom]
+                and all(image[p] in graph.neighbours[c] for p in placed[1:])
+                and (allow is None or allow(atom, c, image))
+            ):
+                yield c
+
+    stack = [candidates(0)]
+    while stack:
+        atom = order[len(stack) - 1]
+        if image[atom] >= 0:
+            used[image[atom]] = False
+            image[atom] = -1
+        choice = next(stack[-1], None)
+        if choice is None:
+            stack.pop()
+            continue
+        image[atom] = choice
+        used[choice] = True
+        if len(stack) == len(order):
+            yield tuple(image)
+        else:
+            stack.append(candidates(len(stack)))
+
+
+def _search_order(graph: Graph) -> tuple[list[int], list[list[int]]]:
+    """Atoms in breadth-first order from the rarest ones, and each one's bonded atoms that precede
+    it."""
+    frequency = Counter(graph.colours)
+    order: list[int] = []
+    for root in sorted(range(len(graph.numbers)), key=lambda i: frequency[graph.colours[i]]):
+        if root in order:
+            continue
+        start = len(order)
+        order.append(root)
+        while start < len(order):
+            order += [j for j in graph.neighbours[order[start]] if j not in order]
+            start += 1
+    rank = {atom: k for k, atom in enumerate(order)}
+    return order, [[j for j in graph.neighbours[a] if rank[j] < rank[a]] for a in order]
+
+
+def rotational_symmetry_number(numbers, positions, tolerance=0.1) -> int:
+    """Number of proper rotations that map a molecule onto itself, atoms onto bonded-alike atoms.
+
+    Parameters
+    ----------
+    numbers : (N,) int
+        Atomic numbers.
+    positions : (N, 3) float
+        Positions in bohr of one whole molecule (or complex).
+    tolerance : float
+        Largest distance in bohr of any atom from the image it is rotated onto (least-squares
+        rotation by the Kabsch algorithm, Acta Cryst. A32 (1976) 922, without reflection).
+
+    Returns
+    -------
+    int
+        1 for an asymmetric, 2 for a linear centrosymmetric molecule (a linear one else has 1).
+    """
+    numbers = np.asarray(numbers, dtype=int)
+    graph = Graph(numbers, bonds(numbers, positions)[0])
+    x = positions - np.mean(positions, axis=0)
+    distance = np.linalg.norm(x[:, None] - x, axis=-1)
+
+    def same_distances(atom, candidate, image):
+        placed = [i for i, c in enumerate(image) if c >= 0]
+        images = [image[i] for i in placed]
+        return bool(
+            (abs(distance[atom, placed] - distance[candidate, images]) <= 2 * tolerance).all()
+        )
+
+    target = x[np.array(list(mappings(graph, graph, same_distances)), dtype=int)]
+    u, _, vt = np.linalg.svd(np.einsum("ai,pab->pib", x, target))
+    vt[:, 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))[:, None]
+    deviation = np.linalg.norm(x @ (u @ vt) - target, axis=-1).max(axis=1)
+    return int((deviation <= tolerance).sum())

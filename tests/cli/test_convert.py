@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from ase_fflux.cli.main import main
+from ase_fflux.formats import locate, read_bundle, read_model_directory, write_bundle
+from ase_fflux.frames import features
+from ase_fflux.gp.kernels import Kernel
+from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.molecule import AtomProcess, MoleculeModel
+
+
+@pytest.fixture
+def model():
+    rng = np.random.default_rng(0)
+    alf = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]])
+    shape = np.array([[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.5, 1.7, 0.0]])
+    geometries = shape + 0.1 * rng.normal(size=(8, 3, 3))
+    processes = [
+        AtomProcess(atom, ("iqa", "q00"), GaussianProcess(
+            features(geometries, alf, atom), Kernel.periodic_on_phi(np.full(3, 0.3)),
+            [-75.0, 0.1], rng.normal(size=(2, 8)), 1e-8,
+        )) for atom in range(3)
+    ]
+    return MoleculeModel(
+        "water", ("O", "H", "H"), alf, tuple(processes), shape, geometries,
+        {"label_source": "GFN2-xTB", "test": {"energy RMSE": {"value": 1.25, "unit": "kJ/mol"}}},
+    )
+
+
+@pytest.fixture
+def work(tmp_path, model, monkeypatch):
+    """A working directory with water.fflux; the bundled models are in models/ beside it."""
+    (tmp_path / "models").mkdir()
+    write_bundle(tmp_path / "models" / "water.fflux", model)
+    monkeypatch.setattr(locate, "_PACKAGE", tmp_path / "ase_fflux")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    write_bundle("my.fflux", model)
+    return tmp_path / "work"
+
+
+def test_there_and_back(work, model, capsys):
+    assert main(["convert", "my.fflux", "models"]) == 0
+    assert "water: 3 atoms, 6 properties\nwrote 7 files in models, " in capsys.readouterr().out
+    assert main(["convert", "models", "back.fflux"]) == 0
+    assert "wrote back.fflux, " in capsys.readouterr().out
+    back = read_bundle("back.fflux")
+    assert back.provenance == model.provenance
+    for a, b in zip(model.processes, back.processes, strict=True):
+        x = a.gp.inputs + 0.05
+        np.testing.assert_allclose(b.gp.predict(x), a.gp.predict(x), rtol=0, atol=1e-12)
+
+
+def test_bundled_name_into_an_empty_directory(work):
+    (work / "new").mkdir()
+    assert main(["convert", "water", "new"]) == 0
+    assert read_model_directory("new").name == "water"
+
+
+def test_earlier_output_is_kept(work, capsys):
+    for _ in range(2):
+        assert main(["convert", "water", "models"]) == 0
+        assert main(["convert", "models", "out.fflux"]) == 0
+    out = capsys.readouterr().out
+    assert "kept the earlier output as models.~1~\n" in out
+    assert "kept the earlier output as out.fflux.~1~\n" in out
+    assert len([*(work / "models.~1~").iterdir()]) == 7
+    assert (work / "out.fflux.~1~").read_bytes() == (work / "out.fflux").read_bytes()
+
+
+@pytest.mark.parametrize("source, output, message", [
+    ("my.fflux", "other.fflux", "my.fflux is a bundle already"),
+    ("nothing", "other.fflux", "no model 'nothing'"),
+    ("my.fflux", ".", "holds other files (my.fflux): choose a new directory"),
+])
+def test_refused(work, capsys, source, output, message):
+    before = sorted(work.iterdir())
+    assert main(["convert", source, output]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(work.iterdir()) == before
+
+
+def test_directory_to_directory_is_refused(work, capsys):
+    main(["convert", "water", "models"])
+    assert main(["convert", "models", "other"]) == 2
+    assert "is a directory of .model files already" in capsys.readouterr().err
+    assert not (work / "other").exists()
+
+
+def test_damaged_source_leaves_earlier_output_alone(work, capsys):
+    main(["convert", "water", "models"])
+    (work / "my.fflux").write_bytes((work / "my.fflux").read_bytes()[:-100])
+    assert main(["convert", "my.fflux", "models"]) == 2
+    assert "my.fflux" in capsys.readouterr().err
+    assert (work / "models" / "WATER_q00_O1.model").exists()
+
+
+def test_info_of_a_model(work, capsys):
+    assert main(["info", "water"]) == 0
+    out = capsys.readouterr().out
+    assert "H2O, 3 atoms, energies, moments up to charges, 8 training points" in out
+    assert "H2    O1      H3        8       iqa, q00\n" in out
+    assert "  label source: GFN2-xTB\n" in out
+    assert "    energy RMSE: 1.25 kJ/mol\n" in out
+
+
+def test_info_without_a_model_lists_the_bundled_ones(work, capsys, monkeypatch):
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out == (
+        "water  H2O, 3 atoms, energies, moments up to charges, 8 training points\n"
+    )
+    monkeypatch.setattr(locate, "_PACKAGE", work / "nowhere" / "ase_fflux")
+    main(["info"])
+    assert "no bundled models" in capsys.readouterr().out
+
+
+def test_info_of_a_diatomic_model_without_provenance(work, capsys):
+    alf = np.array([[0, 1, -1], [1, 0, -1]])
+    gp = GaussianProcess(np.array([[1.4], [1.5]]), Kernel([1.0], [0.0], [0.0]), [-0.5], [[1, -1]])
+    write_bundle("h2.fflux", MoleculeModel(
+        "H2", ("H", "H"), alf, (AtomProcess(0, ("iqa",), gp), AtomProcess(1, ("iqa",), gp)),
+        np.array([[0.0, 0.0, 0.0], [1.4, 0.0, 0.0]]),
+    ))
+    assert main(["info", "h2.fflux"]) == 0
+    out = capsys.readouterr().out
+    assert "H1    H2      -         2       iqa\n" in out
+    assert "no moments" in out
+    assert "  not recorded\n" in out

@@ -1,0 +1,109 @@
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+
+import ase_fflux
+from ase_fflux.cli import main as cli
+from ase_fflux.errors import FFLUXError
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Makes ``fflux opt`` run a function of the arguments."""
+
+    def install(run):
+        def add_parser(subparsers):
+            subparsers.add_parser("opt").add_argument("words", nargs="*")
+
+        fake = SimpleNamespace(add_parser=add_parser, run=run)
+        monkeypatch.setattr(cli, "_module", lambda name: fake)
+
+    return install
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"fflux {ase_fflux.__version__}\n"
+
+
+def test_help_names_every_verb(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--help"])
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    for name, summary in cli.VERBS.items():
+        assert f"  {name} " in out and summary in out
+
+
+@pytest.mark.parametrize("argv", [[], ["optimise"], ["--mode"]])
+def test_wrong_usage(argv, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(argv)
+    assert done.value.code == 2
+    assert "usage: fflux" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from ase_fflux.cli.main import parser; parser().format_help(); "
+        "heavy = {'ase', 'numpy', 'scipy', 'numba', 'phonopy', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_status_and_command(verb):
+    seen = []
+    verb(lambda args: seen.append(args.command) or 1)
+    assert cli.main(["opt", "a file.xyz"]) == 1
+    assert seen == ["fflux opt 'a file.xyz'"]
+    verb(lambda args: None)
+    assert cli.main(["opt"]) == 0
+
+
+def test_errors_are_one_line(verb, capsys):
+    def run(args):
+        raise FFLUXError("first line\n   second")
+
+    verb(run)
+    assert cli.main(["opt"]) == 2
+    assert capsys.readouterr().err == "fflux: error: first line second\n"
+
+
+def test_file_errors_name_the_file(verb, capsys, tmp_path):
+    verb(lambda args: open(tmp_path / "none" / "x.json"))
+    assert cli.main(["opt"]) == 2
+    assert capsys.readouterr().err == f"fflux: error: {tmp_path}/none/x.json: " \
+        "No such file or directory\n"
+
+
+def test_interrupt(verb, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    verb(run)
+    assert cli.main(["opt"]) == 130
+    assert capsys.readouterr().err == "fflux: interrupted\n"
+
+
+def test_warnings_are_one_line(verb, capsys):
+    verb(lambda args: warnings.warn("low\ncoverage", UserWarning, stacklevel=1))
+    before = warnings.showwarning
+    assert cli.main(["opt"]) == 0
+    assert capsys.readouterr().err == "fflux: warning: low coverage\n"
+    assert warnings.showwarning is before
+
+
+def test_what_is_not_expected_keeps_its_traceback(verb):
+    def run(args):
+        raise ZeroDivisionError
+
+    verb(run)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["opt"])

@@ -1,0 +1,188 @@
+import itertools
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.topology import (
+    Graph,
+    Pattern,
+    bonds,
+    isomorphisms,
+    match,
+    rotational_symmetry_number,
+)
+from ase_fflux.units import BOHR
+
+TRICLINIC = np.array([[30.0, 0, 0], [11.0, 27.0, 0], [-9.0, 8.0, 26.0]])
+quick = settings(max_examples=25, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def test_hot_bonds_count_and_hydrogen_bonds_do_not():
+    numbers = [6, 1, 8, 1, 8]
+    x = np.array([[0, 0, 0], [1.35, 0, 0], [20, 0, 0], [21.2, 0, 0], [22.7, 0, 0]]) / BOHR
+    pairs, shifts = bonds(numbers, x)
+    assert pairs.tolist() == [[0, 1], [2, 3]]
+    assert not shifts.any()
+
+
+@quick
+@given(seeds)
+def test_bonds_in_a_triclinic_cell_are_those_of_all_images(seed):
+    rng = np.random.default_rng(seed)
+    cell = np.array([[9.0, 0, 0], [4.0, 8.0, 0], [-3.0, 3.5, 8.5]])
+    numbers = rng.choice([1, 6, 8], 7)
+    x = rng.uniform(-1, 2, (7, 3)) @ cell
+    radii = {1: 0.31, 6: 0.76, 8: 0.66}
+    images = np.array(list(itertools.product(range(-6, 7), repeat=3)))
+    expected, nearest = set(), np.inf
+    for i, j in itertools.combinations(range(7), 2):
+        distance = np.linalg.norm(x[j] + images @ cell - x[i], axis=1)
+        nearest = min(nearest, distance.min())
+        limit = 1.3 * (radii[numbers[i]] + radii[numbers[j]]) / BOHR
+        expected |= {(i, j, *shift) for shift in images[distance < limit].tolist()}
+    if nearest < 0.5:
+        return
+    pairs, shifts = bonds(numbers, x, cell, True)
+    assert {tuple(row) for row in np.hstack([pairs, shifts]).tolist()} == expected
+
+
+def test_structures_without_a_meaning_are_refused(geometry, model, no_preference):
+    with pytest.raises(GeometryError, match="no atoms"):
+        match([model("H2O")], [], np.zeros((0, 3)), None, None, no_preference)
+    numbers, x = geometry("H2O")
+    bad = x.copy()
+    bad[1, 2] = np.nan
+    with pytest.raises(GeometryError, match=r"atom 1 \(H\)"):
+        bonds(numbers, bad)
+    bad = x.copy()
+    bad[2] = bad[0] + 0.01
+    with pytest.raises(GeometryError, match=r"atom 0 \(O\) and atom 2 \(H\) are on one spot"):
+        bonds(numbers, bad)
+    bad[2] = bad[0] + TRICLINIC[1] - TRICLINIC[2]
+    with pytest.raises(GeometryError, match="on one spot"):
+        bonds(numbers, bad, TRICLINIC, True)
+    with pytest.raises(GeometryError, match=r"shape \(3, 3\)"):
+        bonds(numbers, x[:2])
+    for cell in (None, np.diag([20.0, 0, 20.0]), np.ones((3, 3))):
+        with pytest.raises(GeometryError, match="cell vectors"):
+            bonds(numbers, x, cell, True)
+    assert len(bonds(numbers, x, np.diag([20.0, 0, 20.0]), [True, False, True])[0]) == 2
+
+
+@quick
+@given(seeds)
+def test_isomorphisms_are_all_permutations_that_keep_elements_and_bonds(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 7))
+    numbers = rng.choice([1, 6], n)
+    pairs = np.array([p for p in itertools.combinations(range(n), 2) if rng.random() < 0.4])
+    pairs = pairs.astype(int).reshape(-1, 2)
+    order = rng.permutation(n)
+    there = Graph(numbers[order], np.argsort(order)[pairs])
+    edges = {frozenset(p) for p in there.bonds.tolist()}
+    expected = {
+        p
+        for p in itertools.permutations(range(n))
+        if (there.numbers[list(p)] == numbers).all()
+        and {frozenset((p[i], p[j])) for i, j in pairs.tolist()} == edges
+    }
+    found = isomorphisms(Graph(numbers, pairs), there)
+    assert len(found) == len(expected)
+    assert set(map(tuple, found.tolist())) == expected
+
+
+def test_graphs_of_equal_colours_but_other_rings_are_told_apart():
+    def rings(*cycles, joint):
+        pairs = [(c[i - 1], c[i]) for c in cycles for i in range(len(c))] + joint
+        return Graph(np.full(10, 6), np.array(pairs))
+
+    bicyclopentyl = rings(range(5), range(5, 10), joint=[(0, 5)])
+    decalin = rings(range(10), joint=[(0, 5)])
+    assert bicyclopentyl.key == decalin.key, "the case this test is about"
+    assert len(isomorphisms(bicyclopentyl, decalin)) == 0
+    assert len(isomorphisms(decalin, decalin)) == 4
+    assert len(isomorphisms(bicyclopentyl, bicyclopentyl)) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("H2O", 2), ("NH3", 6), ("CH4", 24), ("C6H6", 12), ("CH3CH2OH", 12), ("HCl", 1)],
+)
+def test_automorphisms(model, name, count):
+    pattern = model(name)
+    assert len(np.unique(pattern.automorphisms, axis=0)) == count
+
+
+def test_too_many_labellings_ask_for_an_explicit_assignment(model):
+    isobutane = model("isobutane")
+    assert len(isomorphisms(isobutane, isobutane, limit=1296)) == 1296
+    with pytest.raises(TopologyError, match="C4H10 has more than 1295 .* explicitly"):
+        isomorphisms(isobutane, isobutane, limit=1295)
+
+
+def test_fragments_of_a_dimer(formic_acid_dimer):
+    pattern = Pattern.from_geometry("formic_acid_dimer", *formic_acid_dimer())
+    assert pattern.fragment.tolist() == [0] * 5 + [1] * 5
+    assert len(pattern.automorphisms) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("H2O", 2),
+        ("NH3", 3),
+        ("CH4", 12),
+        ("C6H6", 12),
+        ("CO2", 2),
+        ("HCl", 1),
+        ("CH3CH2OH", 1),
+        ("C2H2", 2),
+        ("HCN", 1),
+        ("C2H6", 6),
+        ("C2H4", 4),
+        ("isobutane", 3),
+        ("CH3Cl", 3),
+        ("He", 1),
+    ],
+)
+def test_rotational_symmetry_numbers(name, number):
+    atoms = molecule(name) if name != "He" else Atoms("He")
+    rng = np.random.default_rng(3)
+    x = Rotation.random(rng=rng).apply(atoms.positions / BOHR) + rng.normal(size=3)
+    x += rng.uniform(-0.01, 0.01, x.shape)
+    assert rotational_symmetry_number(atoms.numbers, x) == number
+
+
+def test_symmetry_numbers_beyond_the_graph(geometry, formic_acid_dimer):
+    assert rotational_symmetry_number(*formic_acid_dimer()) == 2
+    numbers, x = geometry("H2O")
+    x[1] += (x[1] - x[0]) * 0.3
+    assert rotational_symmetry_number(numbers, x) == 1
+    assert rotational_symmetry_number(numbers, x, tolerance=1.0) == 2
+
+
+def test_one_atom_out_of_place_breaks_symmetry(geometry):
+    numbers, x = geometry("C6H6")
+    hydrogen = np.flatnonzero(numbers == 1)[0]
+    x[hydrogen] *= 1 + 0.16 / np.linalg.norm(x[hydrogen])
+    assert rotational_symmetry_number(numbers, x) == 2
+
+
+def test_symmetry_of_a_long_chain_is_found_without_all_its_labellings():
+    x, numbers = [], []
+    for i in range(14):  # all-trans C14H30: 2 * 6^2 * 2^12 automorphisms, C2h
+        side = 1 if i % 2 else -1
+        carbon = np.array([1.27 * i, 0.43 * side, 0])
+        hydrogens = [[0, 0.63 * side, 0.89], [0, 0.63 * side, -0.89]]
+        if i in (0, 13):
+            hydrogens.append([-0.89 if i == 0 else 0.89, -0.63 * side, 0])
+        x += [carbon, *(carbon + h for h in hydrogens)]
+        numbers += [6] + [1] * len(hydrogens)
+    assert rotational_symmetry_number(numbers, np.array(x) / BOHR) == 2
