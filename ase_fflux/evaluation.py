@@ -13,7 +13,7 @@ import numpy as np
 from ase_fflux.frames import OK, add_frame_adjoint, local_features, n_features, raise_for_status
 from ase_fflux.gp.kernels import TWO_PI, azimuths
 from ase_fflux.jit import njit
-from ase_fflux.molecule import AtomProcess
+from ase_fflux.molecule import ENERGY, AtomProcess
 
 _BLOCK = 256
 
@@ -23,7 +23,8 @@ class Pack:
     """Processes of one molecule in flat arrays, the form in which `sweep` reads them.
 
     Processes are ordered by atom; ``first[a]:first[a + 1]`` are those of atom a. Process g has
-    columns ``column_start[g]:column_start[g + 1]``, outputs ``output_start[g]:...``, its table from
+    columns ``column_start[g]:column_start[g + 1]``, those from ``plain[g]`` on wrapped with their
+    period, outputs ``output_start[g]:...``, its table from
     ``table_start[g]`` in ``table`` and its weights from ``weight_start[g]`` in ``weights``.
     ``azimuth`` (N,) tells whose plain phi values are needed, ``circle`` (N, F) the features other
     than azimuths whose cosine and sine are.
@@ -34,6 +35,7 @@ class Pack:
     circle: np.ndarray
     first: np.ndarray
     size: np.ndarray
+    plain: np.ndarray
     column_start: np.ndarray
     output_start: np.ndarray
     table_start: np.ndarray
@@ -72,9 +74,12 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
             chosen.append((process, outputs))
     azimuth = np.zeros(n_atoms, dtype=np.bool_)
     circular = np.zeros((n_atoms, f), dtype=np.bool_)
-    columns, scales, periods, tables, weights = [], [], [], [], []
+    size, columns, scales, periods, plain, tables, weights = [], [], [], [], [], [], []
     for process, outputs in chosen:
         kernel, x = process.gp.kernel, process.gp.inputs
+        if not process.gp.weights[outputs].any() and ENERGY not in process.properties:
+            # moments that learnt nothing but their mean need no kernel vector (coverage does)
+            x = x[:0]
         rbf, cyclic, circle = map(
             np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic)
         )
@@ -85,11 +90,12 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
         images = np.sqrt(kernel.periodic[circle])
         turns = np.sqrt(kernel.cyclic[cyclic])
         scales.append(np.concatenate([np.sqrt(kernel.rbf[rbf]), images, images, turns]))
-        n_plain = len(rbf) + 2 * len(circle)
-        periods.append(np.concatenate([np.zeros(n_plain), TWO_PI * turns]))
+        plain.append(len(rbf) + 2 * len(circle))
+        periods.append(np.concatenate([np.zeros(plain[-1]), TWO_PI * turns]))
         table = np.hstack([kernel.columns(x), turns * x[:, cyclic]])
         tables.append(np.ascontiguousarray(table.T).ravel())
-        weights.append(process.gp.weights[outputs].ravel())
+        weights.append(process.gp.weights[outputs, :len(x)].ravel())
+        size.append(len(x))
     slot = [slots[p.properties[i]] for p, outputs in chosen for i in outputs]
     mean = [p.gp.mean[i] for p, outputs in chosen for i in outputs]
 
@@ -100,13 +106,15 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
         return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype)
 
     atoms = [p.atom for p, _ in chosen]
+    column_start = starts([len(c) for c in columns])
     return Pack(
         alf=np.ascontiguousarray(alf, dtype=np.int64),
         azimuth=azimuth,
         circle=circular,
         first=starts(np.bincount(np.array(atoms, dtype=np.int64), minlength=n_atoms)),
-        size=np.array([len(p.gp.inputs) for p, _ in chosen], dtype=np.int64),
-        column_start=starts([len(c) for c in columns]),
+        size=np.array(size, dtype=np.int64),
+        plain=column_start[:-1] + np.array(plain, dtype=np.int64),
+        column_start=column_start,
         output_start=starts([len(o) for _, o in chosen]),
         table_start=starts([len(t) for t in tables]),
         weight_start=starts([len(w) for w in weights]),
@@ -151,6 +159,65 @@ def _exponentials(e, bits, n):
 
 
 @njit
+def _add_squares(e, table, at, n, query, c0, plain, c1, period, width):
+    """e += squared distances to ``width`` points; four plain columns at a time save traffic."""
+    c = c0
+    while c + 4 <= plain:
+        x0 = table[at + (c - c0) * n:]
+        x1 = table[at + (c - c0 + 1) * n:]
+        x2 = table[at + (c - c0 + 2) * n:]
+        x3 = table[at + (c - c0 + 3) * n:]
+        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
+        for j in range(width):
+            d0, d1, d2, d3 = q0 - x0[j], q1 - x1[j], q2 - x2[j], q3 - x3[j]
+            e[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+        c += 4
+    while c < c1:
+        x0 = table[at + (c - c0) * n:]
+        q0, turn = query[c], period[c]
+        for j in range(width):
+            d0 = q0 - x0[j]
+            if turn > 0.0:
+                d0 -= turn * np.rint(d0 / turn)
+            e[j] += d0 * d0
+        c += 1
+
+
+@njit
+def _add_slopes(slope, wk, table, at, n, query, c0, plain, c1, period, width):
+    """slope += sum of wk times the difference, for each column; the mirror of `_add_squares`."""
+    c = c0
+    while c + 4 <= plain:
+        x0 = table[at + (c - c0) * n:]
+        x1 = table[at + (c - c0 + 1) * n:]
+        x2 = table[at + (c - c0 + 2) * n:]
+        x3 = table[at + (c - c0 + 3) * n:]
+        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for j in range(width):
+            w = wk[j]
+            s0 += w * (q0 - x0[j])
+            s1 += w * (q1 - x1[j])
+            s2 += w * (q2 - x2[j])
+            s3 += w * (q3 - x3[j])
+        slope[c] += s0
+        slope[c + 1] += s1
+        slope[c + 2] += s2
+        slope[c + 3] += s3
+        c += 4
+    while c < c1:
+        x0 = table[at + (c - c0) * n:]
+        q0, turn, s0 = query[c], period[c], 0.0
+        for j in range(width):
+            d0 = q0 - x0[j]
+            if turn > 0.0:
+                d0 -= turn * np.rint(d0 / turn)
+            s0 += wk[j] * d0
+        slope[c] += s0
+        c += 1
+
+
+@njit
 def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, exponents, failure):
     """Values of all outputs and, if ``slopes``, the adjoint of sum(seeds * values) + torques.
 
@@ -178,7 +245,7 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
     failure : (3,) int array, out
         Copy, atom and status of the first failure; status OK if none.
     """
-    (alf, azimuth, circle, first, size, column_start, output_start, table_start, weight_start, column,
+    (alf, azimuth, circle, first, size, plain, column_start, output_start, table_start, weight_start, column,
      scale, period, slot, mean, table, weights) = pack
     n_atoms = alf.shape[0]
     n_ext = 3 * (1 if n_atoms == 2 else 3 * n_atoms - 6)
@@ -219,19 +286,8 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
                     width = min(_BLOCK, n - start)
                     for j in range(width):
                         e[j] = 0.0
-                    for c in range(c0, c1):
-                        x = table[table_start[g] + (c - c0) * n + start:]
-                        q = query[c]
-                        if period[c] == 0.0:
-                            for j in range(width):
-                                d = q - x[j]
-                                e[j] += d * d
-                        else:
-                            turn = period[c]
-                            for j in range(width):
-                                d = q - x[j]
-                                d -= turn * np.rint(d / turn)
-                                e[j] += d * d
+                    at = table_start[g] + start
+                    _add_squares(e, table, at, n, query, c0, plain[g], c1, period, width)
                     for j in range(width):
                         nearest = min(nearest, e[j])
                     _exponentials(e, bits, width)
@@ -247,19 +303,9 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
                             wk[j] += seed * w[j] * e[j]
                         values[m, a, slot[o]] += total
                     if slopes:
-                        for c in range(c0, c1):
-                            x = table[table_start[g] + (c - c0) * n + start:]
-                            q = query[c]
-                            total = 0.0
-                            if period[c] == 0.0:
-                                for j in range(width):
-                                    total += wk[j] * (q - x[j])
-                            else:
-                                turn = period[c]
-                                for j in range(width):
-                                    d = q - x[j]
-                                    total += wk[j] * (d - turn * np.rint(d / turn))
-                            slope[c] += total
+                        _add_slopes(
+                            slope, wk, table, at, n, query, c0, plain[g], c1, period, width
+                        )
                 for c in range(c0, c1):
                     adjoint[column[c]] -= 2.0 * scale[c] * slope[c]
             exponents[m, a] = nearest

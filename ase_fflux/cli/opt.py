@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     atoms.get_forces()  # what does not fit the model is found before any file is touched
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
     print(f"{description}, model {' '.join(args.model)}")
+    options.print_expected_errors(atoms.calc)
     if moved := files.set_aside():
         print(moved)
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         fmax=args.fmax,
         steps=args.steps,
         optimizer=args.optimizer,
-        about=options.about(args),
+        about=options.about(args, atoms.calc),
         watch=watch,
     )
     outcome, status = "not converged", 1

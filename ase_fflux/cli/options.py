@@ -45,6 +45,39 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default="warn",
         help="what to do then (default: %(default)s)",
     )
+    between = parser.add_argument_group("between molecules")
+    between.add_argument(
+        "--no-electrostatics",
+        dest="electrostatics",
+        action="store_false",
+        help="leave the multipolar electrostatics out",
+    )
+    between.add_argument(
+        "--level",
+        type=natural,
+        metavar="L",
+        help="let moments of ranks a, b with a + b + 1 <= L interact (default: all, see --rank)",
+    )
+    between.add_argument(
+        "--rank",
+        type=int,
+        metavar="R",
+        help="let all moments up to rank R interact (default: the highest the models have)",
+    )
+    between.add_argument(
+        "--short-range",
+        action="append",
+        type=pair_potential,
+        metavar="A-B=KIND,P,...",
+        help="pair potential between elements: O-O=lj,EPSILON,SIGMA or "
+        "O-H=buckingham,A,RHO,C in eV and A; give it again for each pair (default: none)",
+    )
+    between.add_argument(
+        "--short-range-cutoff",
+        type=positive,
+        metavar="RC",
+        help="cut-off of the pair potentials in A, force-shifted (default: none)",
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
@@ -74,9 +107,17 @@ def natural(text: str) -> int:
     return value
 
 
+def pair_potential(text: str) -> tuple[str, dict]:
+    """Argument type: ``O-O=lj,0.0079,3.17`` as an entry of FFLUX's ``short_range``."""
+    pair, _, potential = text.partition("=")
+    kind, *parameters = potential.split(",")
+    return pair, {kind: [float(p) for p in parameters]}
+
+
 # argparse names the type in its message: "invalid positive number value: '-1'"
 positive.__name__ = "positive number"
 natural.__name__ = "positive whole number"
+pair_potential.__name__ = "A-B=KIND,P,..."
 
 
 def read_conformers(file: str) -> list:
@@ -143,7 +184,34 @@ def build_calculator(args: argparse.Namespace):
         args.model[0] if len(args.model) == 1 else args.model,
         min_coverage=args.min_coverage,
         on_low_coverage=args.on_low_coverage,
+        electrostatics=args.electrostatics,
+        level=args.level,
+        rank=args.rank,
+        short_range=dict(args.short_range) if args.short_range else None,
+        short_range_cutoff=args.short_range_cutoff,
     )
+
+
+def expected_errors(calculator) -> dict[str, dict[str, str]]:
+    """Errors of the calculator's models on their test sets, ``{model: {quantity: value unit}}``.
+
+    Models that do not record any are left out.
+    """
+    found = {}
+    for model in calculator.forcefield.models:
+        errors = model.provenance.get("errors", {})
+        if errors:
+            found[model.name] = {
+                name: f"{e['value']:.3g} {e['unit']}".strip() for name, e in errors.items()
+            }
+    return found
+
+
+def print_expected_errors(calculator) -> None:
+    """Say what errors to expect of the numbers that follow."""
+    for name, errors in expected_errors(calculator).items():
+        shown = [f"{q} {errors[q]}" for q in ("energy RMSE", "force RMSE") if q in errors]
+        print(f"error bar of {name} (its test set): {', '.join(shown)}")
 
 
 def output_prefix(args: argparse.Namespace, ending: str) -> str:
@@ -151,6 +219,11 @@ def output_prefix(args: argparse.Namespace, ending: str) -> str:
     return args.output or Path(args.geometry).stem + ending
 
 
-def about(args: argparse.Namespace) -> dict:
-    """How a run was asked for, for the head of its summary."""
-    return {"command": args.command, "model": args.model, "input": args.geometry}
+def about(args: argparse.Namespace, calculator) -> dict:
+    """How a run was asked for and what errors its models have, for the head of its summary."""
+    return {
+        "command": args.command,
+        "model": args.model,
+        "input": args.geometry,
+        "model_errors": expected_errors(calculator),
+    }

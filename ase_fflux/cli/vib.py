@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> None:
     files = OutputFiles(options.output_prefix(args, "-vib"), SUFFIXES)
     moved = files.set_aside()
     title = f"{description}, model {' '.join(args.model)}"
-    about = options.about(args)
+    about = options.about(args, atoms.calc)
     print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
+    options.print_expected_errors(atoms.calc)
     if moved:
         print(moved)
     print("wrote", ", ".join(files.written))

@@ -16,11 +16,15 @@ The longitudinal force is the derivative of T. The transverse force needs no der
 does not change when R and both sets of moments turn together, R x dE/dR + t_A + t_B = 0.
 
 Pairs are worked on in blocks of `LANES`, arrays with the pair as last index, so that all loops
-vectorise. `turn_to_frames` and `couple` do not know what is summed over: between the two the caller
-fills the elements of T and dT/dR of each lane, here with `_coulomb`. The real-space part of
-an Ewald sum puts its own there: for any radial function g(R) in place of 1/R,
-T_{l1 m, l2 m} = sum_k c_k R^(l1 + l2 - 2k) g_(l1 + l2 - k), k = m ... min(l1, l2), with the chain
-g_n = (1/R d/dR)^n g; all terms have the same power of R when g = 1/R and add up to the above.
+vectorise. `turn_to_frames`, `contract` and `turn_back` do not know what is summed over; between
+them the caller fills the elements of T of each lane, here `_coulomb`, and the derivative along R.
+The real-space part of an Ewald sum puts its own there. For any radial function g(R) in place of
+1/R the tensor is
+
+    T_{l1 m, l2 m} = sum_k c_k R^(l1 + l2 - 2k) g_(l1 + l2 - k),  k = m ... min(l1, l2),
+
+with the chain g_n = (1/R d/dR)^n g (for 1/R all terms have the same power of R and add up to the
+above), and dE/dR follows from a second `contract` with dT/dR.
 """
 
 from functools import cache
@@ -43,7 +47,7 @@ from ase_fflux.electrostatics.multipoles import (
 from ase_fflux.errors import FFLUXError, GeometryError
 from ase_fflux.jit import njit
 
-LANES = 16
+LANES = 32
 """Pairs in a block."""
 
 _SMALL_DISTANCE = 1e-4
@@ -85,6 +89,7 @@ def _coulomb_table():
 _SOURCE, _FACTOR = _exchange_table()
 _POWER, _COEFFICIENT = _coulomb_table()
 _RANK = np.array([moment_rank(name) for name in MOMENT_NAMES])
+_PARITY = (-1.0) ** _RANK
 _PHI, _THETA = 0, 2 * MAX_RANK + 2
 FRAME_ROWS = 4 * MAX_RANK + 4
 ZERO_ROW = len(_POWER)
@@ -273,8 +278,8 @@ def _sum(q, following, parity, rank, steps, v):
     """Derivatives of the energy of all pairs of different molecules.
 
     q (K + 3, S) are the moments and positions of the sites, molecule by molecule; ``following``
-    (S + 1,) the first site of the next molecule. Adds to v (K + 3, S), returns the smallest
-    distance.
+    (S,) the first site of the next molecule; ``parity`` (K + 3,) the signs of B's rows. Adds to
+    v (K + 3, S) and returns the smallest distance.
     """
     n, n_rows = q.shape[1], q.shape[0]
     block, field = np.empty((n_rows, 2 * LANES)), np.empty((n_rows, 2 * LANES))
@@ -297,7 +302,8 @@ def _sum(q, following, parity, rank, steps, v):
             used = end
             if j == n:
                 i += 1
-                j = following[i]
+                if i < n:
+                    j = following[i]
         for run in range(n_runs):
             a, b, start, end = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
             for k in range(n_rows):
@@ -321,6 +327,7 @@ def _sum(q, following, parity, rank, steps, v):
 
 
 def _raise_for_coincident(positions, molecule):
+    """Name the first two atoms of different molecules that are too close."""
     for a, position in enumerate(positions):
         near = np.linalg.norm(positions - position, axis=1) < _SMALL_DISTANCE
         for b in np.flatnonzero(near & (molecule != molecule[a])):
@@ -385,19 +392,21 @@ def direct_sum(
     molecule = np.asarray(molecule)
     if moments.shape[1] < n_moments(rank):
         raise FFLUXError(
-            f"{name} {chosen} of the electrostatics needs moments up to {MOMENT_NAMES[n_moments(rank) - 1]} "
-            f"({n_moments(rank)} of each atom), but there are {moments.shape[1]}; choose a lower one"
+            f"{name} {chosen} of the electrostatics needs {n_moments(rank)} moments of each atom, "
+            f"up to {MOMENT_NAMES[n_moments(rank) - 1]}; there are {moments.shape[1]}: choose a "
+            f"lower {name}, or models with these moments"
         )
     gradient, potential = np.zeros_like(positions), np.zeros_like(moments)
     order = np.argsort(molecule, kind="stable")
     molecules = molecule[order]
-    following = np.append(np.searchsorted(molecules, molecules, side="right"), len(order))
-    if following[0] == len(order):
+    if len(order) == 0 or molecules[0] == molecules[-1]:
         return 0.0, gradient, potential
+    following = np.searchsorted(molecules, molecules, side="right")
     n_used = n_moments(rank)
-    q = np.vstack([moments[order, :n_used].T, positions[order].T])
+    q, parity = np.empty((n_used + 3, len(order))), np.ones(n_used + 3)
+    q[:n_used], q[n_used:] = moments[order, :n_used].T, positions[order].T
+    parity[:n_used] = _PARITY[:n_used]
     v = np.zeros_like(q)
-    parity = np.append((-1.0) ** _RANK[:n_used], np.ones(3))
     smallest = _sum(q, following, parity, rank, contraction(rank, level), v)
     if smallest < _SMALL_DISTANCE:
         _raise_for_coincident(positions, molecule)

@@ -24,16 +24,12 @@ class TrainingSettings:
     bounds : tuple of float
         Range of theta. The likelihood of energies alone likes length scales too short for good
         derivatives; an upper bound keeps them long.
-    max_points : int
-        Hyperparameters are found on at most so many points, evenly spread over the set; the
-        weights are then those of all points.
     max_iterations : int
         Limit of L-BFGS iterations.
     """
 
     noise: float = 1e-10
-    bounds: tuple[float, float] = (1e-6, 1.0)
-    max_points: int = 800
+    bounds: tuple[float, float] = (1e-6, 0.3)
     max_iterations: int = 60
 
 
@@ -77,9 +73,7 @@ def train(features: np.ndarray, targets: np.ndarray, settings: TrainingSettings)
     """
     if len(features) < 2:
         raise TrainingError(f"{len(features)} training points are too few: at least 2 are needed")
-    targets = np.atleast_2d(targets)
-    step = -(-len(features) // settings.max_points)
-    likelihood = ConcentratedLikelihood(features[::step], targets[:, ::step], settings.noise)
+    likelihood = ConcentratedLikelihood(features, targets, settings.noise)
     start = np.log(initial_theta(features, settings.bounds))
     bounds = [np.log(settings.bounds)] * features.shape[1]
     scale = float(likelihood.targets.size)
@@ -98,8 +92,6 @@ def train(features: np.ndarray, targets: np.ndarray, settings: TrainingSettings)
         objective, start, jac=True, method="L-BFGS-B", bounds=bounds,
         options=dict(maxiter=settings.max_iterations, maxcor=20, ftol=1e-7),
     )
-    if step > 1:
-        likelihood = ConcentratedLikelihood(features, targets, settings.noise)
     return TrainingResult(
         likelihood.process(np.exp(found.x)), float(found.fun * scale), int(found.nfev)
     )

@@ -38,6 +38,7 @@ from ase_fflux.tasks.validate import (
     MinimumErrors,
     held_out_errors,
     minimum_errors,
+    table,
 )
 from ase_fflux.units import BOHR
 
@@ -183,8 +184,9 @@ def build(
                      **asdict(training)},
         "labels": {name: int(n) for name, n in
                    zip(*np.unique(dataset.origins, return_counts=True), strict=True)},
-        "test": asdict(errors),
-        "minima": [asdict(m) for m in at_minima],
+        "errors": {
+            name: {"value": value, "unit": unit} for name, value, unit in table(errors, at_minima)
+        },
         "versions": versions(),
     })
     partial = output.with_name(output.name + ".part")
@@ -229,14 +231,18 @@ def _label(path: Path, found, source, portions, seed, progress) -> None:
     with progress(f"labelling {path.stem}", total) as advance:
         advance(done)
         labels, origins = [], []
+
+        def keep():
+            # what counts is what is in the file: we may have been stopped while writing to it
+            new = slice(count_labels(path) - done, len(origins))
+            append_labels(path, labels[new], origins[new])
+
         try:
             for origin, atoms in sample(found, source, portions, seed, skip=done):
                 labels.append(source.label(atoms))
                 origins.append(origin)
                 advance(1)
-                if len(labels) == _CHUNK:
-                    append_labels(path, labels, origins)
-                    labels, origins = [], []
+                if len(labels) % _CHUNK == 0:
+                    keep()
         finally:
-            # whatever stops us, what is labelled is kept
-            append_labels(path, labels[: len(origins)], origins)
+            keep()

@@ -23,6 +23,7 @@ def workplace(tmp_path, monkeypatch, calculator):
     """An empty folder with water.xyz; the calculator stands in for FFLUX."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "build_calculator", lambda args: calculator)
+    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
     write("water.xyz", molecule("H2O"))
 
 

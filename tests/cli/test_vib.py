@@ -18,6 +18,7 @@ def workplace(tmp_path, monkeypatch):
     calculator = tblite.TBLite(method="GFN2-xTB", verbosity=0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "build_calculator", lambda args: calculator)
+    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
     write("water.xyz", molecule("H2O"))
 
 
