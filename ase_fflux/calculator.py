@@ -5,16 +5,59 @@ calculator is made.
 """
 
 import warnings
+from collections.abc import Mapping
+from operator import index
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    equal,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_fflux.errors import CoverageError, FFLUXError
+from ase_fflux.errors import CoverageError, FFLUXError, TopologyError
 from ase_fflux.units import BOHR, FORCE, HARTREE
 
 _JUMP = 1.0
 """Displacement (Angstrom) from one call to the next beyond which it is not one trajectory."""
+
+
+_FORCEFIELD_PARAMETERS = (
+    "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff"
+)
+
+
+def _load(parameters):
+    from ase_fflux.forcefield import load
+    from ase_fflux.shortrange import ShortRange
+
+    model, electrostatics, level, rank, pairs, cutoff = (
+        parameters[name] for name in _FORCEFIELD_PARAMETERS
+    )
+    short_range = None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff)
+    return load(
+        model, electrostatics=electrostatics, level=level, rank=rank, short_range=short_range
+    )
+
+
+def _plain_assignment(assignment):
+    """Lists of ints, whatever sequences were given, so that parameters can be written as JSON."""
+    if isinstance(assignment, Mapping):
+        return {str(name): _plain_assignment(rows) for name, rows in assignment.items()}
+    try:
+        rows = [[index(i) for i in row] for row in assignment]
+    except TypeError:
+        raise TopologyError(
+            f"assignment {assignment!r}: give for each molecule a list of its atoms (integers)"
+        ) from None
+    if len({len(row) for row in rows}) > 1:
+        raise TopologyError(
+            "the molecules of one model have different numbers of atoms in the assignment: "
+            f"{', '.join(str(len(row)) for row in rows)}"
+        )
+    return rows
 
 
 class CoverageWarning(UserWarning):
@@ -45,7 +88,8 @@ class FFLUX(Calculator):
     short_range_cutoff : float, optional
         Cut-off (Angstrom) with force shift; needed with periodic boundaries.
     assignment : list of list of int, optional
-        For each molecule its atoms in the order of the model; default: found by bonding and
+        For each molecule its atoms in the order of the model, for several models a dict of such
+        lists by the names in the models; default: found by bonding and
         nearness to the training data, and kept as long as no atom jumps by more than 1 Angstrom
         from one call to the next.
     min_coverage : float
@@ -68,7 +112,7 @@ class FFLUX(Calculator):
     ]
     default_parameters = dict(
         model=None, electrostatics=True, level=None, rank=None, short_range=None,
-        short_range_cutoff=None, assignment=None, min_coverage=0.5, on_low_coverage="warn",
+        short_range_cutoff=None, assignment=None, min_coverage=0.9, on_low_coverage="warn",
     )
     nolabel = True
 
@@ -109,26 +153,20 @@ class FFLUX(Calculator):
             raise FFLUXError(
                 f"on_low_coverage={kwargs['on_low_coverage']!r}: use 'warn', 'raise' or 'ignore'"
             )
-        if "assignment" in kwargs and kwargs["assignment"] is not None:
-            kwargs["assignment"] = [[int(i) for i in m] for m in kwargs["assignment"]]
+        if kwargs.get("assignment") is not None:
+            kwargs["assignment"] = _plain_assignment(kwargs["assignment"])
+        # loaded before anything is changed, so that parameters in error change nothing
+        forcefield = self._forcefield
+        if any(
+            name in kwargs and not equal(kwargs[name], self.parameters[name])
+            for name in _FORCEFIELD_PARAMETERS
+        ):
+            forcefield = _load({**self.parameters, **kwargs})
         changed = super().set(**kwargs)
         if changed:
             self.reset()
             self._forget()
-        if set(changed) & {
-            "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff"
-        }:
-            from ase_fflux.forcefield import load
-            from ase_fflux.shortrange import ShortRange
-
-            p = self.parameters
-            short_range = None
-            if p.short_range is not None:
-                short_range = ShortRange.from_dict(p.short_range, cutoff=p.short_range_cutoff)
-            self._forcefield = load(
-                p.model, electrostatics=p.electrostatics, level=p.level, rank=p.rank,
-                short_range=short_range,
-            )
+        self._forcefield = forcefield
         return changed
 
     @property
@@ -139,7 +177,7 @@ class FFLUX(Calculator):
     def _assign(self, atoms, positions, cell):
         """The assignment of these atoms, the one of the last call if it is the same trajectory."""
         numbers, pbc = atoms.numbers, atoms.pbc
-        if self._assignment is not None:
+        if self._assignment is not None and np.isfinite(positions).all():
             last_numbers, last_pbc, last_positions = self._matched
             if (
                 len(last_numbers) == len(numbers)
@@ -148,9 +186,10 @@ class FFLUX(Calculator):
             ):
                 step = positions - last_positions
                 if pbc.any():
-                    fractional = np.linalg.solve(cell.T, step.T).T
-                    step -= (np.rint(fractional) * pbc) @ cell
-                if len(step) and np.abs(step).max() < _JUMP / BOHR:
+                    from ase_fflux.topology.lattice import Lattice
+
+                    step = Lattice(cell, pbc).shortest(step)
+                if len(step) and np.linalg.norm(step, axis=1).max() < _JUMP / BOHR:
                     self._matched = last_numbers, last_pbc, positions
                     return self._assignment
         self._assignment = self._forcefield.match(
@@ -159,6 +198,19 @@ class FFLUX(Calculator):
         self._matched = numbers.copy(), pbc.copy(), positions
         return self._assignment
 
+    def check_state(self, atoms, tol=1e-15):
+        """What has changed since the last call, of all that the energy depends on.
+
+        ASE's own comparison takes longer than the forces of a small molecule.
+        """
+        last = self.atoms
+        if last is None:
+            return list(all_changes)
+        return [
+            name for name in ("positions", "numbers", "cell", "pbc")
+            if not np.array_equal(getattr(atoms, name), getattr(last, name))
+        ]
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill `results`; called by ASE.
 
@@ -166,17 +218,25 @@ class FFLUX(Calculator):
         ------
         FFLUXError
             Atoms that no model fits, geometries without a defined value, low coverage if asked.
+        PropertyNotImplementedError
+            Charges or a dipole where a model has none.
         """
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None:
+            self.atoms = atoms.copy()
         atoms = self.atoms
         wants_moments = "charges" in properties or "dipole" in properties
         if not system_changes and "energy" in self.results and not wants_moments:
             return  # a stress that does not exist was asked for again
         positions = atoms.positions / BOHR
         cell = atoms.cell.array / BOHR
+        if system_changes:
+            self.energy_terms = self.coverage = self._moments = None
+        assignment = self._assign(atoms, positions, cell)
+        if wants_moments:
+            self._require_charges(assignment)
         results = self._forcefield.evaluate(
             positions, atoms.numbers, cell, atoms.pbc,
-            assignment=self._assign(atoms, positions, cell), moments=wants_moments,
+            assignment=assignment, moments=wants_moments,
         )
         self._check_coverage(results.coverage)
         self.coverage = results.coverage
@@ -196,6 +256,13 @@ class FFLUX(Calculator):
             self.results["charges"] = results.charges.copy()
             origin = atoms.get_center_of_mass() / BOHR
             self.results["dipole"] = BOHR * results.dipole(positions, origin)
+
+    def _require_charges(self, assignment):
+        for model, found in zip(self._forcefield.models, assignment.atoms_of_model, strict=True):
+            if len(found) and model.rank < 0:
+                raise PropertyNotImplementedError(
+                    f"the model {model.name} has no charges or moments: no dipole, no charges"
+                )
 
     def _check_coverage(self, coverage):
         p = self.parameters
@@ -223,6 +290,8 @@ class FFLUX(Calculator):
             Real spherical moments in the global frame in atomic units (e bohr^l), in the order q00,
             q10, q11c, q11s, q20, q21c, q21s, q22c, q22s, q30, ...
         """
-        self.get_property("charges", atoms if atoms is not None else self.atoms)
+        atoms = atoms if atoms is not None else self.atoms
+        if atoms is None:
+            raise FFLUXError("moments of which atoms? Give them: get_multipoles(atoms)")
+        self.get_property("charges", atoms)
         return self._moments.copy()
-

@@ -245,8 +245,8 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
     failure : (3,) int array, out
         Copy, atom and status of the first failure; status OK if none.
     """
-    (alf, azimuth, circle, first, size, plain, column_start, output_start, table_start, weight_start, column,
-     scale, period, slot, mean, table, weights) = pack
+    (alf, azimuth, circle, first, size, plain, column_start, output_start, table_start,
+     weight_start, column, scale, period, slot, mean, table, weights) = pack
     n_atoms = alf.shape[0]
     n_ext = 3 * (1 if n_atoms == 2 else 3 * n_atoms - 6)
     f = n_ext // 3

@@ -1,7 +1,8 @@
 """The force field: molecules' models put to work on any set of atoms, in atomic units.
 
-What flows through: positions -> whole molecules in model atom order -> energies and moments of every
-atom (`evaluation.sweep`) -> interactions between molecules -> one adjoint sweep back to positions.
+What flows through: positions -> whole molecules in model atom order -> energies and moments of
+every atom (`evaluation.sweep`) -> interactions between molecules -> one adjoint sweep back to
+positions.
 """
 
 from dataclasses import dataclass, field
@@ -11,12 +12,11 @@ from ase.symbols import symbols2numbers
 
 from ase_fflux import topology
 from ase_fflux.electrostatics.direct import direct_sum
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.electrostatics.multipoles import MAX_RANK, MOMENT_NAMES, n_moments
 from ase_fflux.electrostatics.sites import adjoint_to_local, moments_to_global
 from ase_fflux.errors import FFLUXError, GeometryError
 from ase_fflux.evaluation import check, pack, sweep
 from ase_fflux.molecule import ENERGY, MoleculeModel
-from ase_fflux.shortrange import ShortRange
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Species:
 
     def __init__(self, model: MoleculeModel):
         self.model = model
-        self.n_moments = (model.rank + 1) ** 2
+        self.n_moments = n_moments(model.rank)
         self.energy_pack = pack(model.alf, model.processes, {ENERGY: 0}).arrays()
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
         self.moment_pack = pack(model.alf, model.processes, slots).arrays()
@@ -101,7 +101,8 @@ class ForceField:
     electrostatics : bool
         Whether molecules interact by their multipole moments.
     level : int, optional
-        Interaction level L: moments of ranks with l_A + l_B + 1 <= L interact.
+        Interaction level L from 1 to 5: moments of ranks with l_A + l_B + 1 <= L interact; those
+        that a model does not have count as zero.
     rank : int, optional
         Interaction rank L': all moments up to this rank interact. Without level and rank it is the
         highest rank that all models have.
@@ -127,10 +128,10 @@ class ForceField:
             raise FFLUXError("give the interaction level or the interaction rank, not both")
         if level is None and rank is None:
             rank = max(available, 0)
-        needed = rank if level is None else level - 1
-        if needed is not None and (needed < 0 or needed > 8 or (rank is not None and rank > 4)):
-            raise FFLUXError(f"interaction level {level} / rank {rank} is out of range: ranks 0 to "
-                             "4, levels 1 to 9")
+        if level is not None and level not in range(1, MAX_RANK + 2):
+            raise FFLUXError(f"interaction level {level}: levels go from 1 to {MAX_RANK + 1}")
+        if rank is not None and rank not in range(MAX_RANK + 1):
+            raise FFLUXError(f"interaction rank {rank}: ranks go from 0 to {MAX_RANK}")
         if rank is not None and electrostatics and 0 <= available < rank:
             raise FFLUXError(
                 f"interaction rank {rank} needs moments up to rank {rank}, but "
@@ -168,7 +169,14 @@ class ForceField:
             seeds = np.ones((*coordinates.shape[:2], 1))
             atoms = np.broadcast_to(np.arange(coordinates.shape[1]), coordinates.shape[:2])
             coordinates = np.ascontiguousarray(coordinates)
-            return species.run(species.energy_pack, coordinates, atoms, seeds)[2].sum(axis=1)
+            try:
+                return species.run(species.energy_pack, coordinates, atoms, seeds)[2].sum(axis=1)
+            except GeometryError:
+                # a labelling without defined frames is no candidate; where there is no other,
+                # `evaluate` names the atom
+                if len(coordinates) == 1:
+                    return np.array([np.inf])
+                return np.concatenate([distance(k, one[None]) for one in coordinates])
 
         return topology.match(
             self._patterns, numbers, positions, cell, pbc, distance, explicit=explicit
@@ -269,8 +277,7 @@ class ForceField:
 
     def _moments(self, groups, whole, n):
         """Global moments (n, K) of all atoms, and {k: (local moments, frames)}."""
-        n_moments = max(self._species[k].n_moments for k, _ in groups)
-        moments = np.zeros((n, n_moments))
+        moments = np.zeros((n, max(self._species[k].n_moments for k, _ in groups)))
         local = {}
         for k, atoms in groups:
             species = self._species[k]
@@ -289,6 +296,9 @@ class ForceField:
         self, groups, whole, molecule, moments, local, energies, gradient, gradients
     ):
         """Add electrostatics to energies and gradients; returns its energy."""
+        needed = n_moments(self.rank if self.level is None else self.level - 1)
+        if needed > moments.shape[1]:
+            moments = np.pad(moments, ((0, 0), (0, needed - moments.shape[1])))
         energy, d_position, d_moment = direct_sum(
             whole, moments, molecule, level=self.level, rank=self.rank
         )

@@ -187,19 +187,6 @@ def add_frame_adjoint(coordinates, alf, atom, ext, frame, zeta, adjoint, torque,
         gradient[a, k] -= ga0 * frame[0, k] + ga1 * frame[1, k] + ga2 * frame[2, k]
 
 
-@njit
-def _all_features(geometries, alf, atom, values, frames):
-    n = values.shape[1]
-    ext = np.zeros(3 * n)
-    zeta = np.zeros(geometries.shape[1:])
-    for g in range(geometries.shape[0]):
-        status = local_features(geometries[g], alf, atom, True, ext, frames[g], zeta)
-        if status != OK:
-            return g, status
-        values[g] = ext[:n]
-    return 0, OK
-
-
 def features(geometries: np.ndarray, alf: np.ndarray, atom: int) -> np.ndarray:
     """Features of one atom.
 
@@ -226,14 +213,47 @@ def features(geometries: np.ndarray, alf: np.ndarray, atom: int) -> np.ndarray:
 
 
 def features_and_frames(geometries, alf, atom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (G, F) as `features`, and frames (G, 3, 3) whose rows are the local axes."""
+    """Features (G, F) as `features`, and frames (G, 3, 3) whose rows are the local axes.
+
+    The definition in numpy, for training sets; `local_features` is the same for one geometry, made
+    for speed.
+    """
     geometries = np.ascontiguousarray(geometries, dtype=float)
-    values = np.empty((len(geometries), n_features(geometries.shape[1])))
-    frames = np.empty((len(geometries), 3, 3))
-    alf = np.ascontiguousarray(alf, dtype=np.int64)
-    g, status = _all_features(geometries, alf, atom, values, frames)
-    raise_for_status(status, atom, f" in geometry {g}")
-    return values, frames
+    n_atoms = geometries.shape[1]
+    a, ix, iy = (int(i) for i in alf[atom])
+    x, f1 = _normalised(geometries[:, ix] - geometries[:, a], atom)
+    if iy < 0:  # a diatomic molecule: any axis across the bond will do
+        towards, f2 = np.eye(3)[np.where(np.abs(x[:, 0]) < 0.8, 0, 1)], None
+    else:
+        towards, f2 = _normalised(geometries[:, iy] - geometries[:, a], atom)
+    z = np.cross(x, towards)
+    sine = np.linalg.norm(z, axis=-1)
+    _check(sine < _SMALL_SINE, LINEAR_FRAME, atom)
+    z /= sine[:, None]
+    frames = np.stack([x, np.cross(z, x), z], axis=1)
+    if iy < 0:
+        return f1[:, None], frames
+    columns = [f1, f2, np.arctan2(sine, np.einsum("gk,gk->g", x, towards))]
+    others = [n for n in range(n_atoms) if n not in (a, ix, iy)]
+    zeta = np.einsum("gij,gnj->gni", frames, geometries[:, others] - geometries[:, None, a])
+    rho = np.hypot(zeta[..., 0], zeta[..., 1])
+    r = np.hypot(rho, zeta[..., 2])
+    _check((r < _SMALL_LENGTH).any(axis=1), COINCIDENT, atom)
+    _check((rho < _SMALL_LENGTH * r).any(axis=1), ON_Z_AXIS, atom)
+    theta, phi = np.arctan2(rho, zeta[..., 2]), np.arctan2(zeta[..., 1], zeta[..., 0])
+    spherical = np.stack([r, theta, phi], axis=-1).reshape(len(geometries), -1)
+    return np.hstack([np.column_stack(columns), spherical]), frames
+
+
+def _normalised(vectors, atom):
+    lengths = np.linalg.norm(vectors, axis=-1)
+    _check(lengths < _SMALL_LENGTH, COINCIDENT, atom)
+    return vectors / lengths[:, None], lengths
+
+
+def _check(failed, status, atom):
+    if failed.any():
+        raise_for_status(status, atom, f" in geometry {int(np.argmax(failed))}")
 
 
 def geometry_from_features(features: np.ndarray, alf_row, n_atoms: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -13,3 +14,104 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip(f"published reference data not found at {folder} (set FFLUX_REFERENCE)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_water(reference):
+    """The published models of water as a `MoleculeModel`: energies and moments up to rank 2."""
+    from ase_fflux.formats.model_directory import read_model_directory
+
+    return read_model_directory(reference / "water343" / "model_krig")
+
+
+@pytest.fixture(scope="session")
+def water_dimer(reference):
+    """Contents of expected_dimer_cluster_L3.npz."""
+    with np.load(reference / "water343" / "expected_dimer_cluster_L3.npz") as content:
+        return dict(content)
+
+
+# bond lengths (bohr) of a distorted tetrahedron around the first atom
+_LENGTHS = {"H": 2.05, "F": 2.6, "Cl": 3.5, "Br": 3.9}
+_CORNERS = np.array([[1, 1, 1.1], [1.1, -1, -1], [-1, 1.2, -0.9], [-1.1, -0.9, 1]])
+_CORNERS /= np.linalg.norm(_CORNERS, axis=1)[:, None]
+
+
+def _made_up_model(symbols, rank=4, n_points=30, seed=0, spread=0.15):
+    from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+    from ase_fflux.frames import features
+    from ase_fflux.gp.kernels import Kernel
+    from ase_fflux.gp.process import GaussianProcess
+    from ase_fflux.molecule import AtomProcess, MoleculeModel
+
+    rng = np.random.default_rng(seed)
+    stretch = 1 + 0.02 * np.arange(4)  # so that no two hydrogens are equal by symmetry
+    lengths = stretch * [_LENGTHS[s] for s in symbols[1:]]
+    shape = np.vstack([np.zeros(3), _CORNERS * lengths[:, None]])
+    geometries = shape + spread * rng.normal(size=(n_points, 5, 3))
+    alf = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 4], [4, 0, 3]])
+    names = MOMENT_NAMES[: (rank + 1) ** 2]
+    charges = rng.uniform(-0.4, 0.4, 5)
+    charges -= charges.mean()
+    processes = []
+    for atom in range(5):
+        x = features(geometries, alf, atom)
+        energy = Kernel.periodic_on_phi(rng.uniform(0.02, 0.3, 9))
+        weights = 0.01 * rng.normal(size=(1, n_points))
+        mean = np.array([-1.0 - atom])
+        processes.append(AtomProcess(atom, ("iqa",), GaussianProcess(x, energy, mean, weights)))
+        if names:
+            moments = Kernel.periodic_on_phi(rng.uniform(0.02, 0.3, 9))
+            weights = 0.05 * rng.normal(size=(len(names), n_points))
+            mean = 0.3 * rng.normal(size=len(names))
+            mean[0] = charges[atom]
+            gp = GaussianProcess(x, moments, mean, weights)
+            processes.append(AtomProcess(atom, names, gp))
+    name = "".join(symbols)
+    return MoleculeModel(name, tuple(symbols), alf, tuple(processes), shape, geometries)
+
+
+@pytest.fixture(scope="session")
+def make_made_up():
+    """Function that makes a model of a tetrahedral molecule of five atoms with random weights.
+
+    Its energies and moments mean nothing but are smooth functions of the geometry.
+    """
+    return _made_up_model
+
+
+@pytest.fixture(scope="session")
+def chiral_model():
+    """Made-up CHFClBr with moments up to hexadecapoles: no two of its atoms are equivalent."""
+    return _made_up_model(["C", "H", "F", "Cl", "Br"])
+
+
+@pytest.fixture(scope="session")
+def methyl_model():
+    """Made-up CH3F with moments up to quadrupoles: 6 ways to label its hydrogens."""
+    return _made_up_model(["C", "F", "H", "H", "H"], rank=2, seed=1)
+
+
+def _central_differences(function, x, step=1e-2):
+    x = np.asarray(x, dtype=float)
+    slopes = []
+    for i in np.ndindex(x.shape):
+        d = np.zeros_like(x)
+        d[i] = step
+        slopes.append(
+            sum(
+                c * np.subtract(function(x + k * d), function(x - k * d))
+                for k, c in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), start=1)
+            )
+            / step
+        )
+    return np.reshape(slopes, x.shape + np.shape(slopes[0]))
+
+
+@pytest.fixture(scope="session")
+def central_differences():
+    """``central_differences(function, x, step)``: derivative for each element of x.
+
+    Of eighth order, so that steps can be long: a sum with large weights has rounding errors.
+    """
+    return _central_differences

@@ -128,3 +128,17 @@ def test_diatomic_has_one_feature():
 def test_geometries_without_a_value_are_refused(positions, words):
     with pytest.raises(GeometryError, match=words):
         features(np.array([positions], dtype=float), np.array([[0, 1, 2]] * 4), 0)
+
+
+@given(seeds, st.integers(0, 4))
+@settings(deadline=None)
+def test_fast_features_are_those_of_the_definition(seed, atom):
+    r, n = geometry(seed), n_features(5)
+    ext, frame, zeta = np.zeros(3 * n), np.zeros((3, 3)), np.zeros((5, 3))
+    assert local_features(r, ALF, atom, True, ext, frame, zeta) == 0
+    (f,), (expected,) = features_and_frames(r[None], ALF, atom)
+    np.testing.assert_allclose(ext[:n], f, atol=1e-9)
+    np.testing.assert_allclose(frame, expected, atol=1e-9)
+    phi = [5, 8]
+    np.testing.assert_allclose(ext[[n + h for h in phi]], np.cos(f[phi]), atol=1e-9)
+    np.testing.assert_allclose(ext[[2 * n + h for h in phi]], np.sin(f[phi]), atol=1e-9)

@@ -1,0 +1,189 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ase.build import molecule
+from ase.io import read, write
+
+import ase_fflux
+from ase_fflux import FFLUX
+from ase_fflux.cli.main import main
+from ase_fflux.reference import sampling
+from ase_fflux.reference.dataset import count_labels
+from ase_fflux.reference.tblite_source import GFN2
+
+pytest.importorskip("tblite.interface", exc_type=ImportError)
+
+SMALL = ("--labels", "24", "--test-frames", "3")
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """An empty folder with water.xyz, and short trajectories."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sampling, "EQUILIBRATION", 20.0)
+    monkeypatch.setattr(sampling, "TIME_STEP", 1.0)
+    write("water.xyz", molecule("H2O"))
+
+
+def build(*arguments):
+    return main(["build", "water.xyz", *SMALL, *arguments])
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Ctrl-C at the label after so many, once."""
+
+    def arm(calls):
+        label, left = GFN2.label, [calls]
+
+        def stopping(self, atoms):
+            left[0] -= 1
+            if left[0] == -1:
+                raise KeyboardInterrupt
+            return label(self, atoms)
+
+        monkeypatch.setattr(GFN2, "label", stopping)
+
+    return arm
+
+
+def test_report(capsys):
+    assert build() == 0
+    said = capsys.readouterr().out
+    assert "wrote water.fflux (0.0 MB, 24 training geometries)" in said
+    assert "errors against GFN2-xTB, 3 frames at 300 K and 1 minima" in said
+    (line,) = [line for line in said.splitlines() if line.strip().startswith("energy RMSE")]
+    assert float(line.split()[2]) < 1 and line.endswith("kJ/mol")
+    model = FFLUX("water.fflux").forcefield.models[0]
+    assert model.provenance["command"] == "fflux build water.xyz --labels 24 --test-frames 3"
+    assert sorted(os.listdir()) == ["water-build", "water.fflux", "water.xyz"]
+
+
+def test_names(capsys):
+    assert build("-o", "small", "--seed", "3", "--noise", "1e-8", "--temperature", "300") == 0
+    assert sorted(os.listdir()) == ["small-build", "small.fflux", "water.xyz"]
+    model = FFLUX("small.fflux").forcefield.models[0]
+    assert model.provenance["settings"]["seed"] == 3
+    assert model.provenance["settings"]["temperature"] == 300
+    assert model.processes[0].gp.noise == 1e-8
+    assert model.provenance["labels"]["md300K"] == 12
+
+
+def test_interrupt_and_resume(stop_after, capsys):
+    stop_after(5)
+    assert build() == 130
+    said = capsys.readouterr().out
+    assert "labels are kept in water-build" in said and "the same command goes on" in said
+    assert count_labels("water-build/labels.xyz") == 5
+    assert not Path("water.fflux").exists()
+    kept = Path("water-build/labels.xyz").read_text()
+    assert build() == 0
+    assert Path("water-build/labels.xyz").read_text().startswith(kept)
+    assert len(FFLUX("water.fflux").forcefield.models[0].geometries) == 24
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c():
+    """A real signal to a real process in the middle of labelling."""
+    root = str(Path(ase_fflux.__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    code = "import sys; from ase_fflux.cli.main import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "build", "water.xyz", "--labels", "100000"],
+        env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )
+    labels = Path("water-build/labels.xyz")
+    try:
+        deadline = time.monotonic() + 60
+        while not labels.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert labels.exists(), process.communicate(timeout=5)
+        # Python drops a signal that arrives while a finaliser runs: press again if need be
+        for _ in range(10):
+            process.send_signal(signal.SIGINT)
+            try:
+                out, _ = process.communicate(timeout=10)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "the same command goes on from there" in out
+    assert count_labels(labels) >= 10
+    assert len(read(labels, ":")) == count_labels(labels)
+
+
+def test_no_progress_bar_without_a_terminal(capsys):
+    build()
+    assert capsys.readouterr().err == ""
+
+
+def test_existing_output_is_refused(capsys):
+    Path("water.fflux").write_text("precious")
+    assert build() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: water.fflux exists already") and error.count("\n") == 1
+    assert Path("water.fflux").read_text() == "precious"
+    assert not Path("water-build").exists()
+
+
+def test_other_settings_are_refused(stop_after, capsys):
+    stop_after(2)
+    build()
+    before = Path("water-build/labels.xyz").read_text()
+    capsys.readouterr()
+    assert build("--seed", "2") == 2
+    assert "water-build belongs to a build with other settings" in capsys.readouterr().err
+    assert Path("water-build/labels.xyz").read_text() == before
+
+
+def test_missing_tblite_says_how_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tblite", None)
+    assert build() == 2
+    assert "pip install 'ase-fflux[all]'" in capsys.readouterr().err
+    assert not Path("water-build").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "water.xyz: no such file"),
+        ("rubbish", "water.xyz: cannot be read as a geometry"),
+        ("2\n\nH 0 0 0\nH 0 0 nan\n", "water.xyz: atom 1 (H) has a coordinate"),
+        ("2\n\nO 0 0 0\nH 0 0 1\n", "odd number of electrons"),
+    ],
+)
+def test_bad_geometry(text, words, capsys):
+    path = Path("water.xyz")
+    path.unlink() if text is None else path.write_text(text)
+    assert build() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: ") and words in error and error.count("\n") == 1
+    assert not Path("water.fflux").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--labels", "0"], ["--temperature", "-1"], ["--noise", "0"], ["--charge", "x"],
+     ["--label", "3"]],
+)
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        build(*arguments)
+    assert done.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    out = capsys.readouterr().out
+    assert "fflux build ethanol.xyz -o ethanol.fflux" in out
+    assert "They are not IQA energies" in " ".join(out.split())

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from scipy.spatial.transform import Rotation
+
+from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.forcefield import ForceField
+from ase_fflux.frames import features
+from ase_fflux.gp.kernels import Kernel
+from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.molecule import AtomProcess, MoleculeModel
+from ase_fflux.reference.dataset import Dataset
+from ase_fflux.tasks.validate import HeldOutErrors, held_out_errors, minimum_errors, table
+from ase_fflux.tasks.vibrations import vibrations
+
+SYMBOLS = ("O", "H", "H")
+REFERENCE = np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]])
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Water with made-up weights."""
+    rng = np.random.default_rng(0)
+    geometries = REFERENCE + rng.normal(scale=0.1, size=(15, 3, 3))
+    alf = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]])
+    names = ("iqa", *MOMENT_NAMES[:9])
+    processes = []
+    for atom in range(3):
+        gp = GaussianProcess(
+            features(geometries, alf, atom), Kernel.periodic_on_phi([0.3, 0.2, 0.4]),
+            rng.normal(size=10), rng.normal(size=(10, 15)),
+        )
+        processes.append(AtomProcess(atom, names, gp))
+    return MoleculeModel("water", SYMBOLS, alf, tuple(processes), REFERENCE, geometries)
+
+
+@pytest.fixture(scope="module")
+def perfect(model):
+    """Labels that are the model's own predictions."""
+    forcefield = ForceField([model])
+    rng = np.random.default_rng(1)
+    turns = Rotation.random(8, random_state=2).as_matrix()
+    geometries = REFERENCE + rng.normal(scale=0.05, size=(8, 3, 3))
+    geometries = np.einsum("nij,naj->nai", turns, geometries) + rng.normal(size=(8, 1, 3))
+    assignment = forcefield.match(REFERENCE, [8, 1, 1], explicit=[[0, 1, 2]])
+    results = [
+        forcefield.evaluate(x, [8, 1, 1], assignment=assignment, moments=True) for x in geometries
+    ]
+    moments = np.array([r.moments for r in results])
+    atomic_dipoles = moments[:, :, [2, 3, 1]].sum(axis=1)
+    return Dataset(
+        symbols=SYMBOLS, geometries=geometries,
+        energies=np.array([r.energy for r in results]),
+        gradients=-np.array([r.forces for r in results]),
+        atomic_energies=np.array([r.energies for r in results]), moments=moments,
+        dipoles=np.einsum("na,nai->ni", moments[:, :, 0], geometries) + atomic_dipoles,
+        origins=np.full(8, "made_up"), method="none",
+    )
+
+
+def test_perfect_model_has_no_errors(model, perfect):
+    errors = held_out_errors(model, perfect)
+    assert errors.frames == 8
+    assert errors.energy_max_kj_per_mol < 1e-8
+    assert errors.force_max_ev_per_angstrom < 1e-9
+    assert errors.charge_rmse_e < 1e-12 and errors.dipole_rmse_e_angstrom < 1e-11
+    assert 0.5 < errors.coverage_min < 1
+
+
+def test_known_shifts_are_found(model, perfect):
+    """Every quantity shifted by a pattern of its own, in units of the report."""
+    energies = np.array([2.0, 0, 0, 0, 0, 0, 0, -4.0]) * (units.kJ / units.mol) / units.Hartree
+    gradients = perfect.gradients.copy()
+    gradients[3, 1, 2] += 0.6 * units.Bohr / units.Hartree
+    moments = perfect.moments.copy()
+    moments[..., 0] += 0.01
+    moments[..., 1:] += 5.0  # only charges are reported
+    errors = held_out_errors(model, replace(
+        perfect, energies=perfect.energies + energies, gradients=gradients, moments=moments,
+        dipoles=perfect.dipoles + 0.02 / units.Bohr,
+    ))
+    assert errors.energy_rmse_kj_per_mol == pytest.approx(np.sqrt(20 / 8))
+    assert errors.energy_mae_kj_per_mol == pytest.approx(6 / 8)
+    assert errors.energy_max_kj_per_mol == pytest.approx(4)
+    assert errors.force_rmse_ev_per_angstrom == pytest.approx(0.6 / np.sqrt(8 * 9))
+    assert errors.force_max_ev_per_angstrom == pytest.approx(0.6)
+    assert errors.charge_rmse_e == pytest.approx(0.01)
+    assert errors.dipole_rmse_e_angstrom == pytest.approx(0.02)
+
+
+def test_coverage_is_that_of_the_farthest_frame(model, perfect):
+    expected = held_out_errors(model, perfect).coverage_min
+    geometries = perfect.geometries.copy()
+    geometries[5, 2] += geometries[5, 2] - geometries[5, 0]
+    worse = held_out_errors(model, replace(perfect, geometries=geometries)).coverage_min
+    assert worse < 0.9 * expected
+
+
+class Source:
+    """A label source with a given calculator."""
+
+    def __init__(self, make):
+        self.calculator = make
+
+
+@pytest.fixture
+def stretched(springs, triangle):
+    """Calculator of an O3 with sides `scale` times longer and springs `stiffness` times stiffer."""
+    def make(scale=1.0, stiffness=1.0):
+        pairs = [(i, j, 20.0 * stiffness, 1.5 * scale) for i, j in ((0, 1), (1, 2), (0, 2))]
+        return springs(pairs, charges=[0.4, -0.4, 0.0])
+
+    return make
+
+
+def test_own_calculator_has_no_errors_at_its_minimum(triangle, stretched):
+    errors = minimum_errors(triangle, stretched(), Source(stretched))
+    assert errors.rmsd_angstrom < 1e-7
+    assert errors.wavenumber_max_per_cm < 1e-3
+
+
+def test_own_calculator_of_gfn2_has_no_errors():
+    pytest.importorskip("tblite.interface", exc_type=ImportError)
+    from ase_fflux.reference.conformers import minima
+    from ase_fflux.reference.tblite_source import GFN2
+
+    source = GFN2()
+    (minimum,) = minima([Atoms(SYMBOLS, REFERENCE * units.Bohr)], source)
+    errors = minimum_errors(minimum, source.calculator(), source)
+    assert errors.rmsd_angstrom < 1e-5
+    assert errors.wavenumber_max_per_cm < 0.01
+
+
+def test_known_errors_at_a_minimum(triangle, stretched):
+    """Springs of 1.21 times the stiffness have 1.1 times the wavenumbers, whatever the length."""
+    before = triangle.positions.copy()
+    errors = minimum_errors(triangle, stretched(1.02, 1.21), Source(stretched))
+    expected = 0.1 * vibrations(triangle).wavenumbers
+    assert errors.wavenumber_mae_per_cm == pytest.approx(expected.mean(), rel=1e-4)
+    assert errors.wavenumber_max_per_cm == pytest.approx(expected.max(), rel=1e-4)
+    # corners of an equilateral triangle are side / sqrt(3) from its centre
+    assert errors.rmsd_angstrom == pytest.approx(0.02 * 1.5 / np.sqrt(3), rel=1e-3)
+    assert np.array_equal(triangle.positions, before)
+
+
+def test_report_has_every_error_with_its_unit(triangle, stretched):
+    held_out = HeldOutErrors(7, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 0.8)
+    minimum = minimum_errors(triangle, stretched(1.02, 1.21), Source(stretched))
+    rows = table(held_out, [minimum, minimum])
+    found = {name: (value, unit) for name, value, unit in rows}
+    assert len(found) == len(rows)
+    assert found["energy RMSE"] == (1.0, "kJ/mol")
+    assert found["energy, largest error"] == (3.0, "kJ/mol")
+    assert found["force RMSE"] == (4.0, "eV/A")
+    assert found["force, largest error"] == (5.0, "eV/A")
+    assert found["charge RMSE"] == (6.0, "e")
+    assert found["dipole RMSE"] == (7.0, "e A")
+    assert found["smallest coverage"] == (0.8, "")
+    assert found["minimum 1: geometry RMSD"] == (minimum.rmsd_angstrom, "A")
+    assert found["minimum 2: wavenumber MAE"] == (minimum.wavenumber_mae_per_cm, "cm-1")
+    assert found["minimum 2: wavenumber, largest error"] == (
+        minimum.wavenumber_max_per_cm, "cm-1"
+    )
