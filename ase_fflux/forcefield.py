@@ -11,7 +11,7 @@ import numpy as np
 from ase.symbols import symbols2numbers
 
 from ase_fflux import topology
-from ase_fflux.electrostatics.direct import direct_sum
+from ase_fflux.electrostatics.direct import MAX_LEVEL, direct_sum, highest_rank
 from ase_fflux.electrostatics.multipoles import MAX_RANK, MOMENT_NAMES, n_moments
 from ase_fflux.electrostatics.sites import adjoint_to_local, moments_to_global
 from ase_fflux.errors import FFLUXError, GeometryError
@@ -101,7 +101,7 @@ class ForceField:
     electrostatics : bool
         Whether molecules interact by their multipole moments.
     level : int, optional
-        Interaction level L from 1 to 5: moments of ranks with l_A + l_B + 1 <= L interact; those
+        Interaction level L from 1 to 9: moments of ranks with l_A + l_B + 1 <= L interact; those
         that a model does not have count as zero.
     rank : int, optional
         Interaction rank L': all moments up to this rank interact. Without level and rank it is the
@@ -128,8 +128,8 @@ class ForceField:
             raise FFLUXError("give the interaction level or the interaction rank, not both")
         if level is None and rank is None:
             rank = max(available, 0)
-        if level is not None and level not in range(1, MAX_RANK + 2):
-            raise FFLUXError(f"interaction level {level}: levels go from 1 to {MAX_RANK + 1}")
+        if level is not None and level not in range(1, MAX_LEVEL + 1):
+            raise FFLUXError(f"interaction level {level}: levels go from 1 to {MAX_LEVEL}")
         if rank is not None and rank not in range(MAX_RANK + 1):
             raise FFLUXError(f"interaction rank {rank}: ranks go from 0 to {MAX_RANK}")
         if rank is not None and electrostatics and 0 <= available < rank:
@@ -296,7 +296,7 @@ class ForceField:
         self, groups, whole, molecule, moments, local, energies, gradient, gradients
     ):
         """Add electrostatics to energies and gradients; returns its energy."""
-        needed = n_moments(self.rank if self.level is None else self.level - 1)
+        needed = n_moments(self.rank if self.level is None else highest_rank(self.level))
         if needed > moments.shape[1]:
             moments = np.pad(moments, ((0, 0), (0, needed - moments.shape[1])))
         energy, d_position, d_moment = direct_sum(

@@ -1,4 +1,8 @@
 import os
+
+# before anything loads an OpenMP runtime: label sources repeat to the last bit on one thread only
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import numpy as np

@@ -49,7 +49,7 @@ def add_parser(subparsers) -> None:
         help="frames of the 300 K test trajectory (default: %(default)s)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
     add("--seed", type=options.natural, default=1, metavar="S", help="seed (default: 1)")
-    add("--noise", type=options.positive, default=1e-10, metavar="V",
+    add("--noise", type=options.positive, default=1e-8, metavar="V",
         help="variance of the labels relative to the kernel's (default: %(default)g)")
 
 

@@ -50,6 +50,9 @@ from ase_fflux.jit import njit
 LANES = 32
 """Pairs in a block."""
 
+MAX_LEVEL = 2 * MAX_RANK + 1
+"""Level at which two hexadecapoles meet."""
+
 _SMALL_DISTANCE = 1e-4
 
 
@@ -336,6 +339,11 @@ def _raise_for_coincident(positions, molecule):
             )
 
 
+def highest_rank(level: int) -> int:
+    """Highest rank that takes part at a level: that of a moment which meets a charge."""
+    return min(level - 1, MAX_RANK)
+
+
 def direct_sum(
     positions: np.ndarray,
     moments: np.ndarray,
@@ -356,7 +364,7 @@ def direct_sum(
     molecule : (S,) int array
         Atoms with the same number do not interact.
     level : int, optional
-        L = 1 ... 5: pairs of ranks with l_A + l_B + 1 <= L.
+        L = 1 ... 9: pairs of ranks with l_A + l_B + 1 <= L.
     rank : int, optional
         L' = 0 ... 4: all pairs of ranks up to L'.
 
@@ -378,14 +386,12 @@ def direct_sum(
     """
     if (level is None) == (rank is None):
         raise FFLUXError("give either the level L or the rank L' of the electrostatics")
-    name, limit = ("level", MAX_RANK + 1) if rank is None else ("rank", MAX_RANK)
+    name, least, most = ("level", 1, MAX_LEVEL) if rank is None else ("rank", 0, MAX_RANK)
     chosen = level if rank is None else rank
-    if not limit - MAX_RANK <= chosen <= limit:
-        raise FFLUXError(
-            f"{name} {chosen} of the electrostatics: it goes from {limit - MAX_RANK} to {limit}"
-        )
+    if not least <= chosen <= most:
+        raise FFLUXError(f"{name} {chosen} of the electrostatics: it goes from {least} to {most}")
     if rank is None:
-        rank = level - 1
+        rank = highest_rank(level)
     else:
         level = 2 * rank + 1
     positions, moments = np.asarray(positions, dtype=float), np.asarray(moments, dtype=float)

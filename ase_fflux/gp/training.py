@@ -20,16 +20,17 @@ class TrainingSettings:
     Parameters
     ----------
     noise : float
-        Variance on the diagonal relative to the prefactor.
+        Variance on the diagonal relative to the prefactor. A smaller one makes weights so large
+        (1e5 Ha) that cancellation among them limits the energy to 1e-9 eV.
     bounds : tuple of float
-        Range of theta. The likelihood of energies alone likes length scales too short for good
-        derivatives; an upper bound keeps them long.
+        Range of theta. The upper bound matters for small molecules, whose likelihood would choose
+        length scales too short for good derivatives.
     max_iterations : int
         Limit of L-BFGS iterations.
     """
 
-    noise: float = 1e-10
-    bounds: tuple[float, float] = (1e-6, 0.3)
+    noise: float = 1e-8
+    bounds: tuple[float, float] = (1e-6, 3.0)
     max_iterations: int = 60
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from ase import Atoms
@@ -42,8 +43,8 @@ from ase_fflux.tasks.validate import (
 )
 from ase_fflux.units import BOHR
 
-_CHUNK = 10
-"""Labels written to disk at a time."""
+_INTERVAL = 1.0
+"""Seconds of labelling that a killed run may lose."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +226,12 @@ def _claim(folder: Path, conformers, source, settings) -> None:
 
 
 def _label(path: Path, found, source, portions, seed, progress) -> None:
-    """Label what is not labelled yet, writing every few labels to disk."""
+    """Label what is not labelled yet, writing labels to disk every second."""
     total = sum(p.frames for p in portions)
     done = count_labels(path)
     with progress(f"labelling {path.stem}", total) as advance:
         advance(done)
-        labels, origins = [], []
+        labels, origins, kept = [], [], monotonic()
 
         def keep():
             # what counts is what is in the file: we may have been stopped while writing to it
@@ -242,7 +243,8 @@ def _label(path: Path, found, source, portions, seed, progress) -> None:
                 labels.append(source.label(atoms))
                 origins.append(origin)
                 advance(1)
-                if len(labels) % _CHUNK == 0:
+                if monotonic() - kept > _INTERVAL:
                     keep()
+                    kept = monotonic()
         finally:
             keep()

@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.optimize import BFGS
 
+from ase_fflux.errors import TrainingError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.molecule import MoleculeModel
 from ase_fflux.reference.conformers import superposition
@@ -79,12 +80,21 @@ def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
         Of the model.
     source : label source
         With ``calculator()``.
+
+    Raises
+    ------
+    TrainingError
+        If the optimisation with the model does not converge.
     """
     expected = minimum.copy()
     expected.calc = source.calculator()
     atoms = minimum.copy()
     atoms.calc = calculator
-    BFGS(atoms, logfile=None).run(fmax=1e-4, steps=1000)
+    if not BFGS(atoms, logfile=None).run(fmax=1e-4, steps=1000):
+        raise TrainingError(
+            "the model has no minimum that 1000 steps from one of the label source find; train on "
+            "more labels, or on geometries nearer to the minimum"
+        )
     difference = vibrations(atoms).wavenumbers - vibrations(expected).wavenumbers
     return MinimumErrors(
         rmsd_angstrom=superposition(atoms.positions, minimum.positions),

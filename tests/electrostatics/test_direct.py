@@ -22,7 +22,7 @@ from ase_fflux.errors import FFLUXError, GeometryError
 from ase_fflux.frames import features_and_frames
 from ase_fflux.units import BOHR, HARTREE_KJ
 
-SELECTIONS = [{"level": level} for level in range(1, 6)] + [{"rank": rank} for rank in range(5)]
+SELECTIONS = [{"level": level} for level in range(1, 10)] + [{"rank": rank} for rank in range(5)]
 RANKS = np.array([moment_rank(name) for name in MOMENT_NAMES])
 MOLECULE = np.array([7, 0, 0, 3, 0, 7, 3])  # neither sorted nor consecutive
 
@@ -284,8 +284,8 @@ def test_not_finite(where):
     [
         ({}, "either the level"),
         ({"level": 3, "rank": 2}, "either the level"),
-        ({"level": 0}, "level 0 .* from 1 to 5"),
-        ({"level": 6}, "level 6 .* from 1 to 5"),
+        ({"level": 0}, "level 0 .* from 1 to 9"),
+        ({"level": 10}, "level 10 .* from 1 to 9"),
         ({"rank": -1}, "rank -1 .* from 0 to 4"),
         ({"rank": 5}, "rank 5 .* from 0 to 4"),
         ({"rank": 3}, "16 moments .* up to q33s; there are 9"),

@@ -35,7 +35,7 @@ def test_forces_of_a_molecule(cluster, central_differences, chiral_model, methyl
 
 
 @pytest.mark.parametrize(
-    "choice", [{"level": n} for n in range(1, 6)] + [{"rank": n} for n in range(5)], ids=str
+    "choice", [{"level": n} for n in range(1, 10)] + [{"rank": n} for n in range(5)], ids=str
 )
 def test_forces_with_every_rank_of_multipoles(cluster, central_differences, chiral_model, choice):
     rng = np.random.default_rng(8)
@@ -133,12 +133,11 @@ def test_bundled_models(cluster, central_differences, name):
     forcefield = load(name)
     rng = np.random.default_rng(0)
     numbers, x = cluster(rng, forcefield.models[0], noise=0.1)
-    # weights of 1e5 Ha leave rounding errors of 1e-10 Ha in the energy: long steps
-    assert_forces(central_differences, forcefield, numbers, x, step=5e-2)
+    assert_forces(central_differences, forcefield, numbers, x)
     first = forcefield.evaluate(x, numbers)
     turn, order = Rotation.random(rng=rng), rng.permutation(len(numbers))
     second = forcefield.evaluate((turn.apply(x) + 3)[order], numbers[order])
-    assert abs(second.energy - first.energy) < 1e-10 * abs(first.energy)
+    assert abs(second.energy - first.energy) < 1e-10
     np.testing.assert_allclose(second.forces, turn.apply(first.forces)[order], atol=1e-10)
 
 

@@ -134,7 +134,7 @@ class TestFinished:
         assert said == json.loads(json.dumps(finished.model.provenance))
         assert "GFN2-xTB" in said["label_source"] and "not IQA" in said["energies"]
         assert said["command"] == "fflux build water.xyz"
-        assert said["settings"]["seed"] == 2 and said["training"]["noise"] == 1e-10
+        assert said["settings"]["seed"] == 2 and said["training"]["noise"] == TRAINING.noise
         assert said["labels"] == {"md500K": 30, "nm50K": 15, "nm150K": 9, "nm300K": 6}
         error = said["errors"]["energy RMSE"]
         assert error == {"value": finished.test.energy_rmse_kj_per_mol, "unit": "kJ/mol"}
@@ -244,9 +244,10 @@ class TestInterrupted:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(dataset.os, "fsync", interrupted)
+        monkeypatch.setattr(task, "_INTERVAL", -1.0)  # every label is written at once
         with pytest.raises(KeyboardInterrupt):
             water(tmp_path)
-        self.check(tmp_path, folder, 20)
+        self.check(tmp_path, folder, 2)
 
     def test_while_the_test_set_is_labelled(self, finished, folder, tmp_path):
         with pytest.raises(KeyboardInterrupt):
@@ -276,7 +277,7 @@ class TestInterrupted:
 
     @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
     def test_killed(self, finished, folder, tmp_path):
-        """Without a chance to tidy up: chunks that were written survive."""
+        """Without a chance to tidy up: labels that were written survive."""
         code = f"""
 import os, signal
 from pathlib import Path
@@ -284,8 +285,10 @@ from ase.io import read
 from ase_fflux.gp.training import TrainingSettings
 from ase_fflux.reference import sampling
 from ase_fflux.reference.tblite_source import GFN2
+from ase_fflux.tasks import build as task
 from ase_fflux.tasks.build import BuildSettings, build
 
+task._INTERVAL = -1.0  # every label is written at once
 sampling.EQUILIBRATION, sampling.TIME_STEP = {EQUILIBRATION}, {TIME_STEP}
 
 class Killed(GFN2):
@@ -303,7 +306,7 @@ build([read({str(INPUT)!r})], Path("water.fflux"), Killed(),
             [sys.executable, "-c", code], cwd=tmp_path, env=_environment(), timeout=120
         )
         assert done.returncode == -signal.SIGKILL
-        self.check(tmp_path, folder, 20)
+        self.check(tmp_path, folder, 26)
 
     def test_torn_frame_is_dropped(self, finished, folder, tmp_path):
         """What a power cut in the middle of a write leaves."""

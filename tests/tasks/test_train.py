@@ -16,7 +16,7 @@ from ase_fflux.tasks.train import train_atom, train_molecule
 SYMBOLS = ("O", "H", "H")
 ALF = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]])
 REFERENCE = np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]])
-SETTINGS = TrainingSettings()
+SETTINGS = TrainingSettings(noise=1e-10)
 
 
 def made_up(geometries):
