@@ -6,6 +6,34 @@ from scipy.linalg import blas, lapack
 from ase_fflux.errors import TrainingError
 from ase_fflux.gp.kernels import Kernel
 from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.jit import njit
+
+
+@njit
+def correlations(k):
+    """Turn the lower triangle of 2 x.y into that of exp(-|x - y|^2), in place (Fortran order)."""
+    n = k.shape[0]
+    half = np.empty(n)
+    for i in range(n):
+        half[i] = 0.5 * k[i, i]
+    for j in range(n):
+        for i in range(j, n):
+            k[i, j] = np.exp(min(k[i, j] - half[i] - half[j], 0.0))
+
+
+@njit
+def weigh(g, k, scaled, n_outputs):
+    """Turn the lower triangle of g into that of k o (n_outputs g - scaled scaled^T), in place.
+
+    g and k (n, n) in Fortran order, scaled (n, P).
+    """
+    n = g.shape[0]
+    for j in range(n):
+        for i in range(j, n):
+            total = n_outputs * g[i, j]
+            for p in range(scaled.shape[1]):
+                total -= scaled[i, p] * scaled[j, p]
+            g[i, j] = total * k[i, j]
 
 
 class ConcentratedLikelihood:
@@ -48,24 +76,20 @@ class ConcentratedLikelihood:
         columns = unit.columns(self.features)
         # centred columns lose no digits when squared distances are expanded as x^2 + y^2 - 2 x y
         self._columns = np.asfortranarray(columns - columns.mean(axis=0))
+        one = np.ones((len(columns), 1))
+        self._columns_and_one = np.asfortranarray(np.hstack([self._columns, one]))
 
     def _factor(self, theta: np.ndarray):
-        """Correlations (n, n) without noise and the lower Cholesky factor of those with it."""
+        """Correlations (n, n) without noise and the Cholesky factor of those with it.
+
+        Of both only the lower triangles count.
+        """
         x = self._columns * np.sqrt(theta[self._feature_of_column])
         k = blas.dsyrk(2.0, x, lower=1)
-        norms = 0.5 * np.diagonal(k).copy()
-        k -= norms[:, None]
-        k -= norms[None, :]
-        k = np.tril(k)
-        k += np.tril(k, -1).T
-        np.minimum(k, 0.0, out=k)
-        np.exp(k, out=k)
-        np.fill_diagonal(k, 1.0)
-        noisy = np.asfortranarray(k)
-        if noisy is k:
-            noisy = k.copy(order="F")
+        correlations(k)
+        noisy = k.copy(order="F")
         noisy[np.diag_indices_from(noisy)] += self.noise
-        factor, info = lapack.dpotrf(noisy, lower=1, clean=1, overwrite_a=1)
+        factor, info = lapack.dpotrf(noisy, lower=1, clean=0, overwrite_a=1)
         if info != 0:
             raise np.linalg.LinAlgError(f"leading minor {info} is not positive definite")
         return k, factor
@@ -97,14 +121,11 @@ class ConcentratedLikelihood:
         n, n_outputs = len(factor), len(mean)
         log_det = 2.0 * np.log(np.diagonal(factor)).sum()
         value = 0.5 * (n * np.log(variance).sum() + n_outputs * log_det)
-        inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-        g = n_outputs * np.tril(inverse)
-        g += np.tril(g, -1).T
-        scaled = weights / np.sqrt(variance)[:, None]
-        g -= scaled.T @ scaled
-        g *= k
+        g, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+        weigh(g, k, (weights / np.sqrt(variance)[:, None]).T.copy(), float(n_outputs))
         x = self._columns
-        contraction = 2.0 * (g.sum(axis=1) @ x**2 - np.einsum("nc,nc->c", x, g @ x))
+        products = blas.dsymm(1.0, g, self._columns_and_one, lower=1)
+        contraction = 2.0 * (products[:, -1] @ x**2 - np.einsum("nc,nc->c", x, products[:, :-1]))
         by_feature = np.bincount(self._feature_of_column, contraction, minlength=len(theta))
         return value, -0.5 * by_feature * theta
 
