@@ -1,9 +1,8 @@
-import csv
-
 import numpy as np
 import pytest
 
 from ase_fflux.errors import TrainingError
+from ase_fflux.formats.training_set import read_training_set
 from ase_fflux.gp.kernels import Kernel
 from ase_fflux.gp.likelihood import ConcentratedLikelihood
 from ase_fflux.gp.training import TrainingSettings, initial_theta, train
@@ -80,20 +79,13 @@ def test_bad_training_data_are_refused():
         train(twice, np.hstack([Y, Y[:, :5]]), TrainingSettings(noise=0.0))
 
 
-def table(path):
-    with open(path) as handle:
-        rows = list(csv.reader(handle))
-    columns = [i for i, name in enumerate(rows[0]) if name[:1] == "f" and name[1:].isdigit()]
-    values = np.array([[float(v or 0) for v in row] for row in rows[1:]])
-    return values[:, columns], values[:, rows[0].index("iqa")]
-
-
 def test_methanol_reaches_the_published_error(reference):
     """Concentrated likelihood on the published set: RMSE 0.558 kJ/mol (published swarm 0.579)."""
     folder = reference / "ferebus" / "methanol"
-    x, y = table(folder / "METHANOL_C1_TRAINING_SET.csv")
+    training = read_training_set(folder / "METHANOL_C1_TRAINING_SET.csv")
+    validation = read_training_set(folder / "METHANOL_C1_VALIDATION_SET.csv")
     settings = TrainingSettings(bounds=(1e-8, 10.0), max_iterations=100)
-    process = train(x, y[None], settings).process
-    x, y = table(folder / "METHANOL_C1_VALIDATION_SET.csv")
-    rmse = 2625.4996 * np.sqrt(np.mean((process.predict(x)[0] - y) ** 2))
+    process = train(training.features, training.targets["iqa"], settings).process
+    errors = process.predict(validation.features)[0] - validation.targets["iqa"]
+    rmse = 2625.4996 * np.sqrt(np.mean(errors**2))
     assert rmse < 0.579
