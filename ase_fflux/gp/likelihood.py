@@ -106,6 +106,19 @@ class ConcentratedLikelihood:
         # constant targets have no variance; they do not choose length scales
         return mean, weights, np.maximum(variance, 1e-300)
 
+    @staticmethod
+    def _value(factor: np.ndarray, variance: np.ndarray) -> float:
+        log_det = 2.0 * np.log(np.diagonal(factor)).sum()
+        return 0.5 * (len(factor) * np.log(variance).sum() + len(variance) * log_det)
+
+    def value(self, log_theta: np.ndarray) -> float:
+        """-ln L; inf where the kernel matrix is not positive definite to working precision."""
+        try:
+            _, factor = self._factor(np.exp(log_theta))
+        except np.linalg.LinAlgError:
+            return np.inf
+        return self._value(factor, self._solve(factor)[2])
+
     def value_and_gradient(self, log_theta: np.ndarray) -> tuple[float, np.ndarray]:
         """-ln L and its gradient (F,) with respect to ln theta.
 
@@ -118,9 +131,8 @@ class ConcentratedLikelihood:
         except np.linalg.LinAlgError:
             return np.inf, np.zeros_like(theta)
         mean, weights, variance = self._solve(factor)
-        n, n_outputs = len(factor), len(mean)
-        log_det = 2.0 * np.log(np.diagonal(factor)).sum()
-        value = 0.5 * (n * np.log(variance).sum() + n_outputs * log_det)
+        n_outputs = len(mean)
+        value = self._value(factor, variance)
         g, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
         weigh(g, k, (weights / np.sqrt(variance)[:, None]).T.copy(), float(n_outputs))
         x = self._columns

@@ -26,8 +26,10 @@ def dense(log_theta, x, y, noise):
 
 def test_value_is_the_textbook_formula():
     log_theta = RNG.uniform(-3, 0, 6)
-    value, _ = ConcentratedLikelihood(X, Y, NOISE).value_and_gradient(log_theta)
-    assert value == pytest.approx(dense(log_theta, X, Y, NOISE), rel=1e-9)
+    likelihood = ConcentratedLikelihood(X, Y, NOISE)
+    expected = dense(log_theta, X, Y, NOISE)
+    assert likelihood.value_and_gradient(log_theta)[0] == pytest.approx(expected, rel=1e-9)
+    assert likelihood.value(log_theta) == pytest.approx(expected, rel=1e-9)
 
 
 def test_gradient_is_the_derivative():
