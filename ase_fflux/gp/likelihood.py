@@ -65,7 +65,6 @@ class ConcentratedLikelihood:
         self.features = np.ascontiguousarray(features, dtype=float)
         self.targets = np.atleast_2d(np.asarray(targets, dtype=float))
         self.noise = noise
-        self._spread = np.ptp(self.targets, axis=1)
         if not np.isfinite(self.features).all() or not np.isfinite(self.targets).all():
             raise TrainingError("training features and targets must be finite numbers")
         n_features = self.features.shape[1]

@@ -66,18 +66,6 @@ class Portion:
         return f"{self.kind}{self.temperature:g}K"
 
 
-TRAINING = (
-    Portion("md", 500.0, 1000),
-    Portion("nm", 50.0, 500),
-    Portion("nm", 150.0, 300),
-    Portion("nm", 300.0, 200),
-)
-"""Hot geometries for the range, geometries near the minima for the curvature."""
-
-TEST = (Portion("md", 300.0, 500),)
-"""A trajectory of its own; use another seed than for training."""
-
-
 def sample(
     conformers: Sequence[Atoms], source, portions: Sequence[Portion], seed: int, *, skip: int = 0
 ) -> Iterator[tuple[str, Atoms]]:
