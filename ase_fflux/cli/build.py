@@ -63,7 +63,7 @@ def _progress(description: str, total: int):
 
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
-    from ase_fflux.gp.training import TrainingSettings
+    from ase_fflux.gp.settings import TrainingSettings
     from ase_fflux.reference.tblite_source import GFN2
     from ase_fflux.tasks.build import BuildSettings, build
     from ase_fflux.tasks.validate import table

@@ -48,6 +48,12 @@ class Kernel:
         phi = azimuths(len(theta))
         return cls(np.where(phi, 0.0, theta), np.zeros_like(theta), np.where(phi, theta, 0.0))
 
+    @classmethod
+    def plain(cls, theta: np.ndarray) -> "Kernel":
+        """RBF on all features; azimuths are not wrapped."""
+        zero = np.zeros(len(theta))
+        return cls(theta, zero, zero)
+
     @property
     def n_features(self) -> int:
         """Number of features F."""
@@ -89,3 +95,7 @@ def azimuths(n_features: int) -> np.ndarray:
     """(F,) mask of the features that are azimuths phi: the 6th, 9th, 12th, ..."""
     h = np.arange(1, n_features + 1)
     return (h > 3) & (h % 3 == 0)
+
+
+KERNELS = {"periodic": Kernel.periodic_on_phi, "rbf": Kernel.plain}
+"""Kernels that can be trained, made from theta (F,)."""

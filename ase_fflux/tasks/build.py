@@ -8,6 +8,7 @@ build.json      what was asked for; a build with other settings is refused
 minima.xyz      minima of the label source
 labels.xyz      training labels, in the order of sampling
 test.xyz        labels of a trajectory of its own
+models/         every trained model (`run_jobs`)
 ==============  =================================================================
 """
 
@@ -27,13 +28,14 @@ from ase_fflux.alf import choose_alf
 from ase_fflux.calculator import FFLUX
 from ase_fflux.errors import FFLUXError
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.gp.training import TrainingSettings
+from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.molecule import MoleculeModel
 from ase_fflux.reference.conformers import minima
-from ase_fflux.reference.dataset import append_labels, count_labels, read_dataset
+from ase_fflux.reference.dataset import Dataset, append_labels, count_labels, read_dataset
 from ase_fflux.reference.sampling import Portion, sample
+from ase_fflux.tasks.jobs import run_jobs
 from ase_fflux.tasks.outputs import versions, write_json
-from ase_fflux.tasks.train import train_molecule
+from ase_fflux.tasks.train import molecule_jobs, molecule_model, training_record
 from ase_fflux.tasks.validate import (
     HeldOutErrors,
     MinimumErrors,
@@ -143,29 +145,17 @@ def build(
     """
     if output.exists():
         raise FFLUXError(f"{output} exists already: move it away or choose another output")
-    if settings.labels < 20 or settings.test_frames < 2:
-        raise FFLUXError("a build needs at least 20 labels and 2 test frames")
-    _claim(folder, conformers, source, settings)
-    stored = folder / "minima.xyz"
-    if not stored.exists():
-        with progress("optimising", len(conformers)) as advance:
-            found = minima(conformers, source)
-            advance(len(conformers))
-        partial = folder / "minima.part.xyz"
-        write(partial, found, format="extxyz")
-        os.replace(partial, stored)
-    found = read(stored, ":")
-    _label(folder / "labels.xyz", found, source, settings.training(), settings.seed, progress)
-    _label(folder / "test.xyz", found, source, settings.test(), settings.seed + 10**6, progress)
-
-    dataset, test = read_dataset(folder / "labels.xyz"), read_dataset(folder / "test.xyz")
+    labels = label(conformers, source, settings, folder, progress)
+    dataset, found = labels.training, labels.minima
     reference = found[0].positions / BOHR
     alf = choose_alf(dataset.symbols, reference)
-    with progress("training", len(dataset.symbols)) as advance:
-        model = train_molecule(
-            dataset, output.stem, alf, reference, training, lambda atom: advance(1)
+    jobs = molecule_jobs(dataset, alf, training)
+    with progress("training", len(jobs)) as advance:
+        results = run_jobs(
+            jobs, folder=folder / "models", on_finished=lambda job, result, restored: advance(1)
         )
-    errors = held_out_errors(model, test)
+    model = molecule_model(dataset, output.stem, alf, reference, jobs, results)
+    errors = held_out_errors(model, labels.test)
     draft = folder / "untested.fflux"
     draft.unlink(missing_ok=True)
     write_bundle(draft, model)
@@ -181,8 +171,7 @@ def build(
         "energies": source.energies,
         "command": command,
         "settings": asdict(settings),
-        "training": {"protocol": "direct learning, concentrated likelihood, L-BFGS",
-                     **asdict(training)},
+        "training": training_record(training, jobs, results),
         "labels": {name: int(n) for name, n in
                    zip(*np.unique(dataset.origins, return_counts=True), strict=True)},
         "errors": {
@@ -195,6 +184,40 @@ def build(
     write_bundle(partial, model)
     os.replace(partial, output)
     return Build(model, errors, at_minima)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Training labels, test labels and minima (Atoms of the label source)."""
+
+    training: Dataset
+    test: Dataset
+    minima: list[Atoms]
+
+
+def label(
+    conformers: list[Atoms], source, settings: BuildSettings, folder: Path, progress=_silent
+) -> Labels:
+    """Optimise, sample and label, as far as the folder does not hold it already.
+
+    Parameters and errors are those of `build`.
+    """
+    if settings.labels < 20 or settings.test_frames < 2:
+        raise FFLUXError("a build needs at least 20 labels and 2 test frames")
+    _claim(folder, conformers, source, settings)
+    stored = folder / "minima.xyz"
+    if not stored.exists():
+        with progress("optimising", len(conformers)) as advance:
+            found = minima(conformers, source)
+            advance(len(conformers))
+        partial = folder / "minima.part.xyz"
+        write(partial, found, format="extxyz")
+        os.replace(partial, stored)
+    found = read(stored, ":")
+    training, test = folder / "labels.xyz", folder / "test.xyz"
+    _label(training, found, source, settings.training(), settings.seed, progress)
+    _label(test, found, source, settings.test(), settings.seed + 10**6, progress)
+    return Labels(read_dataset(training), read_dataset(test), found)
 
 
 def _claim(folder: Path, conformers, source, settings) -> None:

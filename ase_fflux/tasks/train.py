@@ -1,21 +1,29 @@
-"""From a labelled dataset to the model of a molecule."""
+"""From labels to the model of a molecule: what is trained, what is transferred between atoms."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from ase import Atoms
 
 from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
 from ase_fflux.electrostatics.sites import adjoint_to_local
+from ase_fflux.errors import TrainingError
 from ase_fflux.frames import features_and_frames
-from ase_fflux.gp.training import TrainingResult, TrainingSettings, train
+from ase_fflux.gp.settings import TrainingSettings
+from ase_fflux.gp.training import TrainingResult
 from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.reference.dataset import Dataset
+from ase_fflux.tasks.jobs import Job
+from ase_fflux.topology.graphs import Pattern
+
+MOMENTS = ("shared", "separate", "charges", "none")
+"""One kernel for all moments of an atom, one for each of them, charges alone, energies alone."""
+LINKS = ("properties", "equivalent")
+"""Transfers between models: from an atom's energy to its moments, between equivalent atoms."""
 
 
-def train_atom(
-    dataset: Dataset, alf: np.ndarray, atom: int, settings: TrainingSettings
-) -> tuple[AtomProcess, AtomProcess, tuple[TrainingResult, TrainingResult]]:
-    """Train the processes of one atom: its energy, and its moments with one shared kernel.
+def local_properties(dataset: Dataset, alf: np.ndarray, atom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of one atom.
 
     Parameters
     ----------
@@ -25,38 +33,124 @@ def train_atom(
         Local frames.
     atom : int
         Which atom.
-    settings : TrainingSettings
-        Noise, bounds and limits.
 
     Returns
     -------
-    energy, moments : AtomProcess
-        Trained processes.
-    results : tuple of TrainingResult
-        Objective and number of evaluations of both.
+    features : (n, F) array
+        bohr and radian.
+    targets : (1 + M, n) array
+        Its energy and its moments in its local frame (atomic units).
     """
     inputs, frames = features_and_frames(dataset.geometries, alf, atom)
     moments = np.ascontiguousarray(dataset.moments[:, atom])
     local, _ = adjoint_to_local(frames, np.zeros_like(moments), moments)
-    energy = train(inputs, dataset.atomic_energies[None, :, atom], settings)
-    multipoles = train(inputs, local.T, settings)
-    names = MOMENT_NAMES[: moments.shape[1]]
-    return (
-        AtomProcess(atom, (ENERGY,), energy.process),
-        AtomProcess(atom, names, multipoles.process),
-        (energy, multipoles),
-    )
+    return inputs, np.vstack([dataset.atomic_energies[:, atom], local.T])
 
 
-def train_molecule(
+def molecule_jobs(
     dataset: Dataset,
-    name: str,
     alf: np.ndarray,
-    reference_geometry: np.ndarray,
     settings: TrainingSettings,
-    progress: Callable[[int], None] = lambda atom: None,
+    moments: str = "shared",
+    links: Sequence[str] = (),
+) -> list[Job]:
+    """What has to be trained for a molecule.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Labels.
+    alf : (N, 3) int array
+        Local frames.
+    settings : TrainingSettings
+        How.
+    moments : str
+        One of `MOMENTS`.
+    links : sequence of str
+        Some of `LINKS`.
+
+    Raises
+    ------
+    TrainingError
+        Moments or links that are not known.
+    """
+    for value, known in ((moments, MOMENTS), *((link, LINKS) for link in links)):
+        if value not in known:
+            raise TrainingError(f"'{value}' is not one of {', '.join(known)}")
+    names = MOMENT_NAMES[: dataset.moments.shape[2]]
+    groups = {
+        "shared": [names], "separate": [(name,) for name in names], "charges": [names[:1]],
+        "none": [],
+    }[moments]
+    same = equivalent_atoms(dataset.symbols, dataset.geometries[0], alf)
+    jobs = []
+    for atom, symbol in enumerate(dataset.symbols):
+        inputs, targets = local_properties(dataset, alf, atom)
+        rows = dict(zip((ENERGY, *names), targets, strict=True))
+        energy = _name(symbol, atom, (ENERGY,))
+        for group in [(ENERGY,), *groups]:
+            after, order = (), None
+            if "equivalent" in links and atom in same:
+                twin, order = same[atom]
+                after = (_name(symbol, twin, group),)
+            elif "properties" in links and group != (ENERGY,):
+                after = (energy,)
+            jobs.append(Job(
+                _name(symbol, atom, group), atom, group, inputs, np.array([rows[p] for p in group]),
+                settings, after, order=order,
+            ))
+    return jobs
+
+
+def _name(symbol: str, atom: int, properties: tuple[str, ...]) -> str:
+    what = properties[0] if len(properties) == 1 else "moments"
+    return f"{symbol}{atom + 1} {what}"
+
+
+def equivalent_atoms(
+    symbols: Sequence[str], geometry: np.ndarray, alf: np.ndarray
+) -> dict[int, tuple[int, np.ndarray]]:
+    """Atoms whose features are those of an earlier, chemically equivalent atom in another order.
+
+    A relabelling that keeps the bonds must carry the earlier atom's local frame over as well.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        Elements of the N atoms.
+    geometry : (N, 3) array
+        One geometry (bohr).
+    alf : (N, 3) int array
+        Local frames.
+
+    Returns
+    -------
+    dict of int to (int, (F,) int array)
+        The earlier atom, and for every feature the one of the earlier atom that it corresponds to.
+    """
+    pattern = Pattern.from_geometry("", Atoms(symbols).numbers, geometry)
+    found = {}
+    for image in pattern.automorphisms:
+        for atom, frame in enumerate(alf):
+            target = int(image[atom])
+            if atom < target and np.array_equal(image[frame], alf[target]):
+                if target not in found or atom < found[target][0]:
+                    found[target] = atom, _feature_order(image, alf, atom, target)
+    return found
+
+
+def _feature_order(image: np.ndarray, alf: np.ndarray, atom: int, target: int) -> np.ndarray:
+    others = [[n for n in range(len(alf)) if n not in alf[a]] for a in (atom, target)]
+    place = {int(image[n]): i for i, n in enumerate(others[0])}
+    triples = [3 + 3 * place[n] + np.arange(3) for n in others[1]]
+    return np.concatenate([np.arange(3), *triples])
+
+
+def molecule_model(
+    dataset: Dataset, name: str, alf: np.ndarray, reference_geometry: np.ndarray,
+    jobs: Sequence[Job], results: Mapping[str, TrainingResult],
 ) -> MoleculeModel:
-    """Train all atoms of a molecule.
+    """The model of a molecule from its trained processes.
 
     Parameters
     ----------
@@ -68,21 +162,38 @@ def train_molecule(
         Local frames.
     reference_geometry : (N, 3) array
         A minimum (bohr), whose bonds are the model's.
-    settings : TrainingSettings
-        Noise, bounds and limits.
-    progress : callable
-        Called with the index of each atom when it is finished.
+    jobs : sequence of Job
+        Those of `molecule_jobs`.
+    results : mapping of str to TrainingResult
+        By name of the job.
     """
-    processes = []
-    for atom in range(len(dataset.symbols)):
-        energy, moments, _ = train_atom(dataset, alf, atom, settings)
-        processes += [energy, moments]
-        progress(atom)
     return MoleculeModel(
         name=name,
         symbols=dataset.symbols,
         alf=np.asarray(alf),
-        processes=tuple(processes),
+        processes=tuple(
+            AtomProcess(job.atom, job.properties, results[job.name].process) for job in jobs
+        ),
         reference_geometry=np.asarray(reference_geometry),
         geometries=dataset.geometries,
     )
+
+
+def training_record(
+    settings: TrainingSettings, jobs: Sequence[Job], results: Mapping[str, TrainingResult]
+) -> dict:
+    """Settings, and what every model took and took over, JSON-able.
+
+    Without times, so that the same training gives the same file.
+    """
+    return settings.record() | {"models": {
+        job.name: {
+            "transferred_from": list(job.after), "objective": results[job.name].objective,
+            "evaluations": results[job.name].evaluations,
+            "steps": [
+                f"{s.stage}: {s.points} points, {s.evaluations} evaluations, "
+                f"{s.start:.6g} to {s.value:.6g}" for s in results[job.name].steps
+            ],
+        }
+        for job in jobs
+    }}
