@@ -28,6 +28,8 @@ goes on where it stopped when it is started again; no finished label is lost.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
+    from ase_fflux.cli.training_options import add_training
+
     parser = subparsers.add_parser(
         "build", description=_DESCRIPTION, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -48,9 +50,8 @@ def add_parser(subparsers) -> None:
     add("--test-frames", type=options.natural, default=500, metavar="N",
         help="frames of the 300 K test trajectory (default: %(default)s)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
-    add("--seed", type=options.natural, default=1, metavar="S", help="seed (default: 1)")
-    add("--noise", type=options.positive, default=1e-8, metavar="V",
-        help="variance of the labels relative to the kernel's (default: %(default)g)")
+    add_training(parser)
+    parser.set_defaults(seed=1)
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _progress(description: str, total: int):
 
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
-    from ase_fflux.gp.settings import TrainingSettings
+    from ase_fflux.cli.training_options import settings_of
     from ase_fflux.reference.tblite_source import GFN2
     from ase_fflux.tasks.build import BuildSettings, build
     from ase_fflux.tasks.validate import table
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         result = build(
-            conformers, output, GFN2(args.charge), settings, TrainingSettings(noise=args.noise),
+            conformers, output, GFN2(args.charge), settings, settings_of(args),
             folder, command=args.command, progress=_progress,
         )
     except KeyboardInterrupt:

@@ -14,6 +14,8 @@ VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "build": "make a model for a molecule",
+    "train": "train models on labels or training sets of your own",
+    "ablate": "show what each step of the training protocol buys",
     "convert": "turn bundles into .model directories and back",
     "info": "say what is in a model",
 }

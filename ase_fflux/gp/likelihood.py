@@ -108,9 +108,9 @@ class Likelihood:
             Logarithms of the hyperparameters.
         probes : (n, m) array, optional
             Random signs z. K^-1 in the gradient is then estimated as the mean of v v^T, v = L^-T z,
-            for the factor L of K: n^2 m operations instead of n^3, and a variance that is not
-            larger than the expected information over m / 4 (Stein, Chen, Anitescu, Ann. Appl.
-            Stat. 2013, 7, 1162, sect. 2). The value stays exact.
+            for the factor L of K: n^2 m operations instead of n^3, and a variance of at most P / m
+            times the expected information, for P outputs (Stein, Chen, Anitescu, Ann. Appl. Stat.
+            2013, 7, 1162, sect. 2). The value stays exact.
 
         Returns
         -------

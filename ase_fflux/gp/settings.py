@@ -55,7 +55,7 @@ class Transfer:
 
     def __post_init__(self):
         ends = (0.0, *self.fractions, 1.0)
-        if not self.fractions or any(a >= b for a, b in zip(ends[:-1], ends[1:], strict=True)):
+        if not self.fractions or not all(a < b for a, b in zip(ends, ends[1:], strict=False)):
             raise TrainingError(
                 f"fractions of sources must grow between 0 and 1, not {self.fractions}"
             )
@@ -77,7 +77,8 @@ class TrainingSettings:
         Variance on the diagonal relative to the prefactor. A smaller one makes weights so large
         (1e5 Ha) that cancellation among them limits the energy to 1e-9 eV.
     learn_noise : bool
-        Whether it is a hyperparameter, searched within `NOISE_BOUNDS`.
+        Whether it is a hyperparameter, searched within `NOISE_BOUNDS` from the upper end: from a
+        small noise, the search explains noise by short length scales and stays there.
     bounds : tuple of float
         Range of theta. The upper bound matters for small molecules, whose likelihood would choose
         length scales too short for good derivatives.
@@ -112,7 +113,8 @@ class TrainingSettings:
         if not 0 < low <= high < np.inf:
             raise TrainingError(f"bounds of theta must be 0 < low <= high, not {low} and {high}")
         if not 0 <= self.noise < np.inf or self.learn_noise and self.noise == 0:
-            raise TrainingError(f"the noise must be a number above zero, not {self.noise}")
+            least = "above" if self.learn_noise else "of at least"
+            raise TrainingError(f"the noise must be a number {least} zero, not {self.noise}")
         if self.prior is not None and not 0 < self.prior < np.inf:
             raise TrainingError(f"the width of the prior must be above zero, not {self.prior}")
 

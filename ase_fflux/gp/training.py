@@ -24,6 +24,7 @@ _SMALLEST_SOURCE = 40
 _LARGEST_SHARE = 0.5
 _SOURCE_FLOOR = 3.0
 _INFORMATION_POINTS = 256
+_LEARNED_NOISE = 1e-3
 _RELAXATION, _MORE_ON_LADDER, _RELAXATION_SHARE = 5, 3, 0.03
 _RELAXATION_SPREAD, _PACK = 0.5, 10
 
@@ -35,7 +36,8 @@ class Step:
     Parameters
     ----------
     stage : str
-        What was done: ``direct``, ``source``, ``ladder``, ``relaxation``.
+        What was done: ``direct``, ``source``, ``comparison`` (of a guess with the initial theta),
+        ``combination`` (the best of several sources), ``ladder``, ``relaxation``.
     points, evaluations : int
         Size of the set and evaluations of the objective on it.
     seconds : float
@@ -132,15 +134,15 @@ def train(
     targets = np.atleast_2d(np.asarray(targets, dtype=float))
     _check(features, targets)
     search = _Search(features, targets, settings, on_step)
-    if settings.transfer is None:
-        found = search.direct(guesses)
-    else:
-        found = search.transfer(guesses)
-    if not np.isfinite(found.value):
+    try:
+        found = (search.direct if settings.transfer is None else search.transfer)(guesses)
+        if not np.isfinite(found.value):
+            raise np.linalg.LinAlgError
+    except np.linalg.LinAlgError:
         raise TrainingError(
             "the kernel matrix of the starting length scales is not positive definite: remove "
             "duplicate training points or raise the noise level"
-        )
+        ) from None
     process = search.whole.process(found.log_theta)
     steps = tuple(search.steps)
     return TrainingResult(
@@ -185,8 +187,7 @@ class _Search:
         # what a source switches off, no gradient of the whole set switches on again
         floor = np.maximum(low, self.start - _SOURCE_FLOOR)
         if settings.learn_noise:
-            noise = np.clip(np.log(settings.noise), *np.log(NOISE_BOUNDS))
-            self.start = np.append(self.start, noise)
+            self.start = np.append(self.start, np.log(_LEARNED_NOISE))
             low, floor = (np.append(a, np.log(NOISE_BOUNDS[0])) for a in (low, floor))
             high = np.append(high, np.log(NOISE_BOUNDS[1]))
         self.box, self.source_box = np.stack([low, high]), np.stack([floor, high])
@@ -195,21 +196,23 @@ class _Search:
     def direct(self, guesses: Sequence[np.ndarray]) -> Outcome:
         """Search on all points."""
         starts = [self._completed(guess) for guess in guesses]
-        origin = f"{len(starts)} other models" if starts else "nothing"
+        origin = _count(len(starts), "other model") if starts else "nothing"
         return self._search("direct", self.whole, self.box, starts, origin)
 
     def transfer(self, guesses: Sequence[np.ndarray]) -> Outcome:
         """Search on sources, or take the guesses, and relax on all points."""
         plan, n = self.settings.transfer, len(self.features)
         sizes = [max(round(fraction * n), _SMALLEST_SOURCE) for fraction in plan.fractions]
-        if guesses:
-            seeds = [self._completed(guess) for guess in guesses]
-            seed, origin = self._combined(seeds), f"{len(seeds)} other models"
+        if len(guesses):
+            seed = self._combined([self._completed(guess) for guess in guesses])
+            origin = _count(len(guesses), "other model")
+            if self._starts_better_than(seed):
+                seed, origin = self.start, f"initial theta, better than {origin}"
             stages = [n]
         elif sizes[0] <= _LARGEST_SHARE * n:
-            seeds = [self._source(sizes[0]) for _ in range(plan.sources)]
-            seed, origin = self._combined(seeds), f"{len(seeds)} sources"
-            stages = [size for size in sizes[1:] if size < n] + [n]
+            seed = self._combined([self._source(sizes[0]) for _ in range(plan.sources)])
+            origin = _count(plan.sources, "source")
+            stages = [b for a, b in zip(sizes, sizes[1:], strict=False) if a < b < n] + [n]
         else:  # too few points for a source that could teach anything
             return self.direct(())
         if plan.seeding == "partial":
@@ -228,6 +231,16 @@ class _Search:
             if curvature is not None:
                 curvature = found.curvature / size
         return found
+
+    def _starts_better_than(self, guess: np.ndarray) -> bool:
+        """Whether some of the points prefer the initial theta to a guess."""
+        begin, few = perf_counter(), self._points(min(_INFORMATION_POINTS, len(self.features)))
+        objective = self._objective(few)
+        start, value = objective.value(self.start), objective.value(guess)
+        self.steps.append(Step(
+            "comparison", len(few), 2, perf_counter() - begin, start, value, "initial theta"
+        ))
+        return start < value
 
     def _likelihood(self, points):
         s = self.settings
@@ -263,7 +276,7 @@ class _Search:
             return np.mean(seeds, axis=0)
         begin, values = perf_counter(), [self.whole.value(seed) for seed in seeds]
         self.steps.append(Step(
-            "combination", len(self.features), len(seeds), perf_counter() - begin, max(values),
+            "combination", len(self.features), len(seeds), perf_counter() - begin, min(values),
             min(values), f"best of {len(seeds)}",
         ))
         return seeds[int(np.argmin(values))]
@@ -290,7 +303,7 @@ class _Search:
             budget = (budget or _RELAXATION) + (_MORE_ON_LADDER if stage == "ladder" else 0)
             optimiser = replace(optimiser, points=1, budget=budget)
         else:
-            budget = budget or round(_RELAXATION_SHARE * optimiser.budget)
+            budget = budget or max(round(_RELAXATION_SHARE * optimiser.budget), 1)
             optimiser = replace(optimiser, points=min(_PACK, budget), budget=budget)
             spread = _RELAXATION_SPREAD
         if curvature is not None:
@@ -316,3 +329,7 @@ class _Search:
             float(values[0]), found.value, origin,
         ))
         return found
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"

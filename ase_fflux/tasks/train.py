@@ -1,6 +1,7 @@
 """From labels to the model of a molecule: what is trained, what is transferred between atoms."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -47,27 +48,60 @@ def local_properties(dataset: Dataset, alf: np.ndarray, atom: int) -> tuple[np.n
     return inputs, np.vstack([dataset.atomic_energies[:, atom], local.T])
 
 
-def molecule_jobs(
-    dataset: Dataset,
-    alf: np.ndarray,
-    settings: TrainingSettings,
-    moments: str = "shared",
-    links: Sequence[str] = (),
-) -> list[Job]:
-    """What has to be trained for a molecule.
+@dataclass(frozen=True, eq=False)
+class AtomTargets:
+    """What one atom is trained on.
 
     Parameters
     ----------
-    dataset : Dataset
-        Labels.
-    alf : (N, 3) int array
-        Local frames.
+    atom : int
+        Its 0-based index.
+    label : str
+        Its element and 1-based index, ``C1``.
+    features : (n, F) array
+        bohr and radian.
+    targets : dict of str to (n,) array
+        Its energy ``iqa`` and its moments in its local frame, by name (atomic units).
+    """
+
+    atom: int
+    label: str
+    features: np.ndarray
+    targets: Mapping[str, np.ndarray]
+
+
+def molecule_targets(dataset: Dataset, alf: np.ndarray) -> list[AtomTargets]:
+    """All atoms of a labelled molecule with local frames alf (N, 3)."""
+    names = (ENERGY, *MOMENT_NAMES[: dataset.moments.shape[2]])
+    found = []
+    for atom, symbol in enumerate(dataset.symbols):
+        inputs, targets = local_properties(dataset, alf, atom)
+        rows = dict(zip(names, targets, strict=True))
+        found.append(AtomTargets(atom, f"{symbol}{atom + 1}", inputs, rows))
+    return found
+
+
+def atom_jobs(
+    atoms: Sequence[AtomTargets],
+    settings: TrainingSettings,
+    moments: str = "shared",
+    links: Sequence[str] = (),
+    same: Mapping[int, tuple[int, np.ndarray]] | None = None,
+) -> list[Job]:
+    """What has to be trained for some atoms of a molecule.
+
+    Parameters
+    ----------
+    atoms : sequence of AtomTargets
+        Which atoms.
     settings : TrainingSettings
         How.
     moments : str
         One of `MOMENTS`.
     links : sequence of str
         Some of `LINKS`.
+    same : mapping, optional
+        That of `equivalent_atoms`, for the link of that name.
 
     Raises
     ------
@@ -77,34 +111,50 @@ def molecule_jobs(
     for value, known in ((moments, MOMENTS), *((link, LINKS) for link in links)):
         if value not in known:
             raise TrainingError(f"'{value}' is not one of {', '.join(known)}")
-    names = MOMENT_NAMES[: dataset.moments.shape[2]]
-    groups = {
-        "shared": [names], "separate": [(name,) for name in names], "charges": [names[:1]],
-        "none": [],
-    }[moments]
-    same = equivalent_atoms(dataset.symbols, dataset.geometries[0], alf)
-    jobs = []
-    for atom, symbol in enumerate(dataset.symbols):
-        inputs, targets = local_properties(dataset, alf, atom)
-        rows = dict(zip((ENERGY, *names), targets, strict=True))
-        energy = _name(symbol, atom, (ENERGY,))
-        for group in [(ENERGY,), *groups]:
+    labels = {data.atom: data.label for data in atoms}
+    jobs: dict[str, Job] = {}
+    for data in atoms:
+        for what, group in _groups(data.targets, moments).items():
             after, order = (), None
-            if "equivalent" in links and atom in same:
-                twin, order = same[atom]
-                after = (_name(symbol, twin, group),)
-            elif "properties" in links and group != (ENERGY,):
-                after = (energy,)
-            jobs.append(Job(
-                _name(symbol, atom, group), atom, group, inputs, np.array([rows[p] for p in group]),
+            twin, twin_order = (same or {}).get(data.atom, (None, None))
+            if "equivalent" in links and f"{labels.get(twin)} {what}" in jobs:
+                after, order = (f"{labels[twin]} {what}",), twin_order
+            elif "properties" in links and what != ENERGY and f"{data.label} {ENERGY}" in jobs:
+                after = (f"{data.label} {ENERGY}",)
+            name = f"{data.label} {what}"
+            jobs[name] = Job(
+                name, data.atom, group, data.features, np.array([data.targets[p] for p in group]),
                 settings, after, order=order,
-            ))
-    return jobs
+            )
+    return list(jobs.values())
 
 
-def _name(symbol: str, atom: int, properties: tuple[str, ...]) -> str:
-    what = properties[0] if len(properties) == 1 else "moments"
-    return f"{symbol}{atom + 1} {what}"
+def _groups(targets: Mapping, moments: str) -> dict[str, tuple[str, ...]]:
+    """Properties that share a process, by what the process is called."""
+    groups = {ENERGY: (ENERGY,)} if ENERGY in targets else {}
+    names = tuple(name for name in MOMENT_NAMES if name in targets)
+    if moments == "none":
+        return groups
+    if moments == "charges":
+        names = names[: "q00" in names]
+    if moments == "shared" and len(names) > 1:
+        return groups | {"moments": names}
+    return groups | {name: (name,) for name in names}
+
+
+def molecule_jobs(
+    dataset: Dataset,
+    alf: np.ndarray,
+    settings: TrainingSettings,
+    moments: str = "shared",
+    links: Sequence[str] = (),
+) -> list[Job]:
+    """What has to be trained for a labelled molecule with local frames alf (N, 3).
+
+    The other parameters and errors are those of `atom_jobs`.
+    """
+    same = equivalent_atoms(dataset.symbols, dataset.geometries[0], alf)
+    return atom_jobs(molecule_targets(dataset, alf), settings, moments, links, same)
 
 
 def equivalent_atoms(
@@ -132,8 +182,8 @@ def equivalent_atoms(
     found = {}
     for image in pattern.automorphisms:
         for atom, frame in enumerate(alf):
-            target = int(image[atom])
-            if atom < target and np.array_equal(image[frame], alf[target]):
+            target, carried = int(image[atom]), np.where(frame < 0, -1, image[frame])
+            if atom < target and np.array_equal(carried, alf[target]):
                 if target not in found or atom < found[target][0]:
                     found[target] = atom, _feature_order(image, alf, atom, target)
     return found

@@ -17,7 +17,10 @@ from ase_fflux.units import BOHR, FORCE, HARTREE_KJ
 
 @dataclass(frozen=True)
 class HeldOutErrors:
-    """Errors on labels that were not trained on; units are in the names."""
+    """Errors on labels that were not trained on; units are in the names.
+
+    Charges and dipoles are None for models that have none; charges alone make no dipole.
+    """
 
     frames: int
     energy_rmse_kj_per_mol: float
@@ -25,8 +28,8 @@ class HeldOutErrors:
     energy_max_kj_per_mol: float
     force_rmse_ev_per_angstrom: float
     force_max_ev_per_angstrom: float
-    charge_rmse_e: float
-    dipole_rmse_e_angstrom: float
+    charge_rmse_e: float | None
+    dipole_rmse_e_angstrom: float | None
     coverage_min: float
 
 
@@ -47,15 +50,18 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         test.geometries[0], numbers, explicit=[list(range(len(numbers)))]
     )
     results = [
-        forcefield.evaluate(x, numbers, assignment=assignment, moments=True)
+        forcefield.evaluate(x, numbers, assignment=assignment, moments=model.rank >= 0)
         for x in test.geometries
     ]
     energy = HARTREE_KJ * (np.array([r.energy for r in results]) - test.energies)
     force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
-    charge = np.array([r.charges for r in results]) - test.moments[:, :, 0]
-    dipole = np.array([
-        r.dipole(x, np.zeros(3)) for r, x in zip(results, test.geometries, strict=True)
-    ])
+    charge_rmse = dipole_rmse = None
+    if model.rank >= 0:
+        charge_rmse = _rms(np.array([r.charges for r in results]) - test.moments[:, :, 0])
+    if model.rank >= 1:
+        dipole_rmse = BOHR * _rms(test.dipoles - [
+            r.dipole(x, np.zeros(3)) for r, x in zip(results, test.geometries, strict=True)
+        ])
     return HeldOutErrors(
         frames=len(test),
         energy_rmse_kj_per_mol=_rms(energy),
@@ -63,8 +69,8 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         energy_max_kj_per_mol=float(np.abs(energy).max()),
         force_rmse_ev_per_angstrom=_rms(force),
         force_max_ev_per_angstrom=float(np.abs(force).max()),
-        charge_rmse_e=_rms(charge),
-        dipole_rmse_e_angstrom=BOHR * _rms(dipole - test.dipoles),
+        charge_rmse_e=charge_rmse,
+        dipole_rmse_e_angstrom=dipole_rmse,
         coverage_min=float(min(r.coverage.min() for r in results)),
     )
 
@@ -114,6 +120,7 @@ def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, f
         ("dipole RMSE", test.dipole_rmse_e_angstrom, "e A"),
         ("smallest coverage", test.coverage_min, ""),
     ]
+    rows = [row for row in rows if row[1] is not None]
     for number, errors in enumerate(minima, 1):
         rows += [
             (f"minimum {number}: geometry RMSD", errors.rmsd_angstrom, "A"),

@@ -46,6 +46,14 @@ def test_matrix_does_not_depend_on_the_origin_of_plain_features(kernel):
     )
 
 
+def test_correlations_of_almost_equal_points_are_no_larger_than_one():
+    """Their distance is a difference of large numbers, which rounding could make negative."""
+    near = X[:1] + 1e-9 * RNG.normal(size=X.shape)
+    near[0] += 3.0  # so that the centre is not among them
+    k = matrix(Correlation(near, KERNELS["rbf"]), np.full(7, 1e3))
+    assert np.tril(k).max() == 1.0
+
+
 def test_turning_an_azimuth_by_a_full_circle_changes_the_plain_kernel_only():
     turned, theta = X.copy(), np.full(7, 0.3)
     turned[3, 5] += 2 * np.pi

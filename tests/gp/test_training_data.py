@@ -8,6 +8,7 @@ import pytest
 from ase_fflux.errors import TrainingError
 from ase_fflux.gp.kernels import KERNELS
 from ase_fflux.gp.likelihood import ConcentratedLikelihood
+from ase_fflux.gp.optimisers import LBFGS, GreyWolf
 from ase_fflux.gp.settings import TrainingSettings, Transfer
 from ase_fflux.gp.training import initial_theta, train
 
@@ -23,15 +24,23 @@ both = pytest.mark.parametrize("settings", [SETTINGS, DIRECT], ids=["transfer", 
 
 
 @both
-def test_constant_feature_is_switched_off(settings):
+@pytest.mark.parametrize("optimiser", [LBFGS(), GreyWolf(points=6, budget=60)])
+def test_constant_feature_is_switched_off(settings, optimiser):
     """As if it were not there: it has no share in any kernel value."""
     x, new = (np.column_stack([x, np.full(len(x), 1.3)]) for x in (X, NEW))
-    result = train(x, Y, settings)
+    result = train(x, Y, replace(settings, optimiser=optimiser))
     assert result.log_theta[6] == pytest.approx(np.log(settings.bounds[0]), rel=1e-12)
     without = ConcentratedLikelihood(X, Y, settings.noise).process(result.log_theta[:6])
     np.testing.assert_allclose(
         result.process.predict(new), without.predict(NEW), rtol=0, atol=1e-6
     )
+
+
+def test_data_are_not_changed():
+    x, y = X.copy(), Y.copy()
+    train(x, y, SETTINGS)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
 
 
 @both

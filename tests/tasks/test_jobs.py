@@ -320,8 +320,8 @@ def test_plan_counts_evaluations(machine):
 
 
 def test_this_machine():
-    assert 1 <= module._cores() <= os.cpu_count()
-    assert 1e7 < module._memory_available() < 1e15
+    assert 1 <= module.cores() <= os.cpu_count()
+    assert 1e7 < module.memory_available() < 1e15
 
 
 def test_dask(expected, tmp_path):
