@@ -232,18 +232,15 @@ def molecule_model(
 def training_record(
     settings: TrainingSettings, jobs: Sequence[Job], results: Mapping[str, TrainingResult]
 ) -> dict:
-    """Settings, and what every model took and took over, JSON-able.
+    """Settings, and the steps of every model: what they took, and what was transferred; JSON-able.
 
     Without times, so that the same training gives the same file.
     """
     return settings.record() | {"models": {
-        job.name: {
-            "transferred_from": list(job.after), "objective": results[job.name].objective,
-            "evaluations": results[job.name].evaluations,
-            "steps": [
-                f"{s.stage}: {s.points} points, {s.evaluations} evaluations, "
-                f"{s.start:.6g} to {s.value:.6g}" for s in results[job.name].steps
-            ],
-        }
+        job.name: [
+            f"{s.stage}: {s.points} points, {s.evaluations} evaluations, {s.start:.6g} to "
+            f"{s.value:.6g}, from {', '.join(job.after) or s.transferred}"
+            for s in results[job.name].steps
+        ]
         for job in jobs
     }}
