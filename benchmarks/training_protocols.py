@@ -66,13 +66,12 @@ def main() -> None:
     parser.add_argument("--optimiser", choices=OPTIMISERS, default="l-bfgs")
     parser.add_argument("--labels", type=Path, default=Path("."), help="parent of NAME-build")
     parser.add_argument("--points", type=int, help="take the first of each set only")
-    parser.add_argument("--relaxation", type=int, help="evaluations on the whole set")
+    parser.add_argument("--fractions", type=float, nargs="+", help="of the sources (a ladder)")
     parser.set_defaults(threads=1, repeat=5)
     args = parser.parse_args()
     use_threads(args.threads)
-    settings = TrainingSettings(
-        optimiser=OPTIMISERS[args.optimiser], transfer=Transfer(relaxation=args.relaxation)
-    )
+    transfer = Transfer(fractions=tuple(args.fractions)) if args.fractions else Transfer()
+    settings = TrainingSettings(optimiser=OPTIMISERS[args.optimiser], transfer=transfer)
     keys = ["DL s", "DL RMSE", "TL s", "TL RMSE", "time DL/TL", "RMSE TL/DL"]
     print(f"| set | points x features | {' | '.join(keys)} |")
     print("| --- " * (len(keys) + 2) + "|", flush=True)

@@ -88,7 +88,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "the source's information matrix (default: with it)")
     add("--relaxation", type=options.natural, metavar="N",
         help="evaluations on all points after the transfer; raise it if dl finds a much better "
-        "objective (default: 5 for l-bfgs, 3 %% of the budget for the others)")
+        "objective (default: 4 for l-bfgs, 3 %% of the budget for the others)")
 
 
 def settings_of(args: argparse.Namespace) -> TrainingSettings:

@@ -41,11 +41,11 @@ class Transfer:
         Whether the relaxation of L-BFGS begins with the source's information matrix and with
         gradients by random probes (`relax`); without, it is an ordinary short search.
     relaxation : int, optional
-        Evaluations on the whole set (L-BFGS: 3 more on a ladder's rungs). By default 5 for L-BFGS,
+        Evaluations on the whole set (L-BFGS: 3 more on a ladder's rungs). By default 4 for L-BFGS,
         3 % of its budget for a population.
     """
 
-    fractions: tuple[float, ...] = (0.2, 0.5)
+    fractions: tuple[float, ...] = (0.1, 0.3, 0.6)
     sources: int = 1
     combination: str = "mean"
     selection: str = "random"

@@ -25,7 +25,7 @@ _LARGEST_SHARE = 0.5
 _SOURCE_FLOOR = 3.0
 _INFORMATION_POINTS = 256
 _LEARNED_NOISE = 1e-3
-_RELAXATION, _MORE_ON_LADDER, _RELAXATION_SHARE = 5, 3, 0.03
+_RELAXATION, _MORE_ON_LADDER, _RELAXATION_SHARE = 4, 3, 0.03
 _RELAXATION_SPREAD, _PACK = 0.5, 10
 
 
@@ -299,7 +299,7 @@ class _Search:
         optimiser, budget = self.settings.optimiser, self.settings.transfer.relaxation
         spread = None
         if isinstance(optimiser, LBFGS):
-            # steps on a ladder cost an eighth of those on the whole set, or less
+            # steps on a ladder's rungs cost a fifth of those on the whole set, or less
             budget = (budget or _RELAXATION) + (_MORE_ON_LADDER if stage == "ladder" else 0)
             optimiser = replace(optimiser, points=1, budget=budget)
         else:

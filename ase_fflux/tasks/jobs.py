@@ -241,8 +241,9 @@ class _Run:
                     self._write(job, future.result())
             if isinstance(error, futures.BrokenExecutor):
                 raise TrainingError(
-                    "a worker process was ended, most likely for lack of memory: train on fewer "
-                    "processes or points"
+                    "a worker process was ended: for lack of memory (train on fewer processes or "
+                    "points), or because the script that trains has no `if __name__ == "
+                    "'__main__':` around what it does"
                 ) from error
             raise
 
