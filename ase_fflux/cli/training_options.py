@@ -70,7 +70,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--fraction", type=options.positive, nargs="+", metavar="F",
         help="size of the source set relative to all points, between 0 and 1; several growing ones "
         "make a ladder of sources. Write it after INPUT "
-        f"(default: {' '.join(map(str, transfer.fractions))})")
+        "(default: 0.1 0.3 0.6 for l-bfgs, 0.2 0.5 for the others)")
     add("--sources", type=options.natural, metavar="N",
         help="number of source sets; several cost more and depend less on chance (default: "
         f"{transfer.sources})")
@@ -88,7 +88,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "the source's information matrix (default: with it)")
     add("--relaxation", type=options.natural, metavar="N",
         help="evaluations on all points after the transfer; raise it if dl finds a much better "
-        "objective (default: 4 for l-bfgs, 3 %% of the budget for the others)")
+        "objective (default: 4 for l-bfgs, 4 %% of the budget for the others)")
 
 
 def settings_of(args: argparse.Namespace) -> TrainingSettings:

@@ -1,6 +1,6 @@
 """What a training is asked for."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -26,9 +26,10 @@ class Transfer:
 
     Parameters
     ----------
-    fractions : tuple of float
+    fractions : tuple of float, optional
         Sizes of the sources relative to the whole set, growing. The first is searched, each
-        further one, a rung of a ladder, relaxes what the one before found.
+        further one, a rung of a ladder, relaxes what the one before found. By default 0.1, 0.3 and
+        0.6 for L-BFGS, 0.2 and 0.5 for a population, which finds less on a small source.
     sources : int
         Number of sources of the first size.
     combination : str
@@ -42,10 +43,10 @@ class Transfer:
         gradients by random probes (`relax`); without, it is an ordinary short search.
     relaxation : int, optional
         Evaluations on the whole set (L-BFGS: 3 more on a ladder's rungs). By default 4 for L-BFGS,
-        3 % of its budget for a population.
+        4 % of its budget for a population.
     """
 
-    fractions: tuple[float, ...] = (0.1, 0.3, 0.6)
+    fractions: tuple[float, ...] | None = None
     sources: int = 1
     combination: str = "mean"
     selection: str = "random"
@@ -54,8 +55,8 @@ class Transfer:
     relaxation: int | None = None
 
     def __post_init__(self):
-        ends = (0.0, *self.fractions, 1.0)
-        if not self.fractions or not all(a < b for a, b in zip(ends, ends[1:], strict=False)):
+        ends = (0.0, *(self.fractions or (0.5,)), 1.0)
+        if self.fractions == () or not all(a < b for a, b in zip(ends, ends[1:], strict=False)):
             raise TrainingError(
                 f"fractions of sources must grow between 0 and 1, not {self.fractions}"
             )
@@ -118,9 +119,24 @@ class TrainingSettings:
         if self.prior is not None and not 0 < self.prior < np.inf:
             raise TrainingError(f"the width of the prior must be above zero, not {self.prior}")
 
+    @property
+    def plan(self) -> Transfer | None:
+        """The transfer, with what suits the optimiser where nothing was said."""
+        if self.transfer is None:
+            return None
+        if isinstance(self.optimiser, LBFGS):
+            fractions, relaxation = (0.1, 0.3, 0.6), 4
+        else:
+            fractions, relaxation = (0.2, 0.5), max(round(0.04 * self.optimiser.budget), 1)
+        return replace(
+            self.transfer, fractions=self.transfer.fractions or fractions,
+            relaxation=self.transfer.relaxation or relaxation,
+        )
+
     def record(self) -> dict:
         """The settings for a provenance, JSON-able."""
         return asdict(self) | {
+            "transfer": None if self.transfer is None else asdict(self.plan),
             "protocol": "direct learning" if self.transfer is None else "transfer learning",
             "optimiser": {"name": type(self.optimiser).__name__, **asdict(self.optimiser)},
         }

@@ -25,8 +25,8 @@ _LARGEST_SHARE = 0.5
 _SOURCE_FLOOR = 3.0
 _INFORMATION_POINTS = 256
 _LEARNED_NOISE = 1e-3
-_RELAXATION, _MORE_ON_LADDER, _RELAXATION_SHARE = 4, 3, 0.03
-_RELAXATION_SPREAD, _PACK = 0.5, 10
+_MORE_ON_LADDER = 3
+_RELAXATION_SPREAD, _PACK = 0.3, 6
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class _Search:
 
     def transfer(self, guesses: Sequence[np.ndarray]) -> Outcome:
         """Search on sources, or take the guesses, and relax on all points."""
-        plan, n = self.settings.transfer, len(self.features)
+        plan, n = self.settings.plan, len(self.features)
         sizes = [max(round(fraction * n), _SMALLEST_SOURCE) for fraction in plan.fractions]
         if len(guesses):
             seed = self._combined([self._completed(guess) for guess in guesses])
@@ -256,7 +256,7 @@ class _Search:
         """Indices (count,) of a source."""
         theta = np.exp(self.start[: self.features.shape[1]])
         columns = KERNELS[self.settings.kernel](theta).columns(self.features)
-        method = self.settings.transfer.selection
+        method = self.settings.plan.selection
         return select(method, count, columns, self.targets, self.rng, self.settings.noise)
 
     def _completed(self, guess: np.ndarray) -> np.ndarray:
@@ -272,7 +272,7 @@ class _Search:
     def _combined(self, seeds: list[np.ndarray]) -> np.ndarray:
         if len(seeds) == 1:
             return seeds[0]
-        if self.settings.transfer.combination == "mean":
+        if self.settings.plan.combination == "mean":
             return np.mean(seeds, axis=0)
         begin, values = perf_counter(), [self.whole.value(seed) for seed in seeds]
         self.steps.append(Step(
@@ -296,14 +296,13 @@ class _Search:
         ))
 
     def _relax(self, stage, objective, seed, curvature, origin) -> Outcome:
-        optimiser, budget = self.settings.optimiser, self.settings.transfer.relaxation
+        optimiser, budget = self.settings.optimiser, self.settings.plan.relaxation
         spread = None
         if isinstance(optimiser, LBFGS):
             # steps on a ladder's rungs cost a fifth of those on the whole set, or less
-            budget = (budget or _RELAXATION) + (_MORE_ON_LADDER if stage == "ladder" else 0)
+            budget += _MORE_ON_LADDER if stage == "ladder" else 0
             optimiser = replace(optimiser, points=1, budget=budget)
         else:
-            budget = budget or max(round(_RELAXATION_SHARE * optimiser.budget), 1)
             optimiser = replace(optimiser, points=min(_PACK, budget), budget=budget)
             spread = _RELAXATION_SPREAD
         if curvature is not None:

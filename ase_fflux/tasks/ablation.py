@@ -74,7 +74,7 @@ def variants(settings: TrainingSettings) -> dict[str, TrainingSettings]:
     TrainingError
         Direct learning as the protocol, which has no steps.
     """
-    plan = settings.transfer
+    plan = settings.plan
     if plan is None:
         raise TrainingError(
             "an ablation changes the steps of transfer learning: leave --protocol dl out, direct "

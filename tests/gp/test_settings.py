@@ -88,7 +88,7 @@ def test_record_is_json_and_tells_everything(optimiser, transfer):
     plan = record["transfer"]
     if plan is not None:
         plan = Transfer(**plan | {"fractions": tuple(plan["fractions"])})
-    assert plan == transfer
+    assert plan == settings.plan
     rest = {k: v for k, v in record.items() if k not in ("protocol", "optimiser", "transfer")}
     rest["bounds"] = tuple(rest["bounds"])
     assert TrainingSettings(**rest, optimiser=optimiser, transfer=transfer) == settings

@@ -371,7 +371,7 @@ def test_budget_of_the_relaxation(budget, curvature):
 
 @pytest.mark.parametrize("kind", [GreyWolf, ParticleSwarm])
 @pytest.mark.parametrize("budget, relaxation, expected", [
-    (400, None, 12), (80, None, 2), (80, 7, 7), (10, None, 1),
+    (400, None, 16), (80, None, 3), (80, 7, 7), (10, None, 1),
 ])
 def test_budget_of_a_population(kind, budget, relaxation, expected):
     settings = replace(

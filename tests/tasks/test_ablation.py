@@ -59,12 +59,12 @@ def test_variants_change_one_step_each(settings):
     assert list(made)[:2] == [DIRECT, PROTOCOL]
     assert made.pop(DIRECT) == replace(settings, transfer=None)
     assert made.pop(PROTOCOL) == settings
-    plan, seen = settings.transfer, [settings]
+    plan, seen = settings.plan, [settings]
     for variant in made.values():
-        assert replace(variant, transfer=plan) == settings
+        assert replace(variant, transfer=settings.transfer) == settings
         changed = {
             field.name for field in fields(Transfer)
-            if getattr(variant.transfer, field.name) != getattr(plan, field.name)
+            if getattr(variant.plan, field.name) != getattr(plan, field.name)
         }
         assert len(changed) == 1 or changed == {"sources", "combination"}
         assert variant not in seen
@@ -76,7 +76,7 @@ def test_every_step_is_changed():
     changed = {
         field.name for variant in variants(TrainingSettings()).values() if variant.transfer
         for field in fields(Transfer)
-        if getattr(variant.transfer, field.name) != getattr(Transfer(), field.name)
+        if getattr(variant.plan, field.name) != getattr(TrainingSettings().plan, field.name)
     }
     assert changed == {field.name for field in fields(Transfer)}
 
