@@ -24,7 +24,7 @@ and besides OUTPUT there are, all beginning with its name without .fflux,
 _EPILOG = """\
 example:
   fflux train water-build/labels.xyz -o water.fflux --test water-build/test.xyz
-  fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,2,3 --test METHANOL_C1_VALIDATION_SET.csv
+  fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,3,2 --test METHANOL_C1_VALIDATION_SET.csv
 
 The working folder OUTPUT-train keeps every finished model: training that was interrupted goes on
 from there when the same command is given again. Output that is already there is kept as NAME.~1~,

@@ -69,6 +69,19 @@ def test_perfect_model_has_no_errors(model, perfect):
     assert 0.5 < errors.coverage_min < 1
 
 
+def test_energies_alone_have_no_charges_to_err_in(model, perfect):
+    energies = tuple(p for p in model.processes if "iqa" in p.properties)
+    only = replace(model, processes=tuple(
+        replace(p, properties=("iqa",), gp=replace(
+            p.gp, mean=p.gp.mean[:1], weights=p.gp.weights[:1]
+        )) for p in energies
+    ))
+    errors = held_out_errors(only, perfect)
+    assert errors.charge_rmse_e is None and errors.dipole_rmse_e_angstrom is None
+    assert errors.energy_max_kj_per_mol < 1e-8
+    assert not any(name.startswith(("charge", "dipole")) for name, *_ in table(errors, []))
+
+
 def test_known_shifts_are_found(model, perfect):
     """Every quantity shifted by a pattern of its own, in units of the report."""
     energies = np.array([2.0, 0, 0, 0, 0, 0, 0, -4.0]) * (units.kJ / units.mol) / units.Hartree
