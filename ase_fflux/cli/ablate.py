@@ -66,8 +66,6 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train all variants, print and write what they did."""
-    from tqdm import tqdm
-
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.tasks.ablation import ablate, in_unit, medians, records, variants, write_runs
     from ase_fflux.tasks.ablation_plot import plot_ablation
@@ -89,12 +87,12 @@ def run(args: argparse.Namespace) -> int:
         print(moved)
     finished = []
     total = args.repeat * (len(plans) + len(points.related))
-    with tqdm(total=total, desc="training", unit="", leave=False, disable=None) as bar:
+    with options.progress("training", total) as advance:
 
         def on_finished(one):
             finished.extend(in_unit([one], unit))
             write_runs(files["-ablation.csv"], finished, unit)
-            bar.update()
+            advance(1)
 
         ablate(points, settings, range(settings.seed, settings.seed + args.repeat), on_finished)
     rows = medians(finished)

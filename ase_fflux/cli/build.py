@@ -1,7 +1,6 @@
 """``fflux build``: make a model for a molecule."""
 
 import argparse
-from contextlib import contextmanager
 from pathlib import Path
 
 from ase_fflux.cli import options
@@ -54,14 +53,6 @@ def add_parser(subparsers) -> None:
     parser.set_defaults(seed=1)
 
 
-@contextmanager
-def _progress(description: str, total: int):
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=f"{description:16}", unit="", disable=None) as bar:
-        yield bar.update
-
-
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
     from ase_fflux.cli.training_options import settings_of
@@ -81,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         result = build(
             conformers, output, GFN2(args.charge), settings, settings_of(args),
-            folder, command=args.command, progress=_progress,
+            folder, command=args.command, progress=options.progress,
         )
     except KeyboardInterrupt:
         print(f"\ninterrupted; labels are kept in {folder}: the same command goes on from there")

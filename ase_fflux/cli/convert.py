@@ -55,11 +55,8 @@ def run(args: argparse.Namespace) -> None:
             f"{bundle.SUFFIX} makes a bundle of it"
         )
     model = load_molecule(source)
-    if not to_bundle and output.is_dir():
-        strange = [p.name for p in output.iterdir()
-                   if p.suffix != ".model" and p.name != model_directory.MOLECULE_FILE]
-        if strange:
-            raise ModelError(f"{output} holds other files ({strange[0]}): choose a new directory")
+    if not to_bundle and output.is_dir() and (strange := model_directory.foreign_file(output)):
+        raise ModelError(f"{output} holds other files ({strange}): choose a new directory")
     empty = output.is_dir() and not any(output.iterdir())
     if not empty and (moved := OutputFiles(output, [""]).set_aside()):
         print(moved)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 from ase_fflux.errors import FFLUXError, GeometryError
@@ -89,6 +90,15 @@ def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
         help=f"beginning of all output names (default: FILE's name with {ending}, in the current "
         "directory); files already there are kept as NAME.~1~, NAME.~2~, ...",
     )
+
+
+@contextmanager
+def progress(description: str, total: int):
+    """A progress bar, none without a terminal; gives a function to call with increments."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=f"{description:16}", unit="", disable=None) as bar:
+        yield bar.update
 
 
 def positive(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from ase_fflux.cli import options
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
                   "anew")
         restored = []
         try:
-            with _progress("training", len(jobs)) as advance:
+            with options.progress("training", len(jobs)) as advance:
                 def on_finished(job, result, was_there):
                     restored.append(was_there)
                     advance(1)
@@ -257,14 +257,6 @@ def _output(args, system: str) -> Path:
     if args.output is not None:
         return Path(args.output)
     return Path(f"{system}_models" if args.input[0].lower().endswith(".csv") else f"{system}.fflux")
-
-
-@contextmanager
-def _progress(description: str, total: int):
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=description, unit=" models", disable=None) as bar:
-        yield bar.update
 
 
 def _executor(address: str | None):

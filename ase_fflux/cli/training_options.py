@@ -57,7 +57,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "labels such as IQA integrals, or when a kernel matrix is not positive definite (default: "
         "%(default)g)")
     add("--learn-noise", action="store_true",
-        help="search for the noise as well, from --noise on (default: fixed)")
+        help="search for the noise as well, between 1e-12 and 1e-2, instead of --noise (default: "
+        "fixed)")
     add("--bounds", type=options.positive, nargs=2, default=usual.bounds, metavar=("LOW", "HIGH"),
         help="range of theta = 1/(2 length scale^2), in 1/bohr^2 or 1/radian^2; a lower HIGH keeps "
         "length scales long, for better forces and wavenumbers of small molecules (default: "

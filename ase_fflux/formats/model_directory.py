@@ -24,6 +24,12 @@ MOLECULE_FILE = "molecule.json"
 _PER_FILE = ("noise", "nugget", "jitter", "likelihood")
 
 
+def foreign_file(directory: Path) -> str | None:
+    """Name of a file that is not of a directory of models, which nothing may take the place of."""
+    strange = (p.name for p in directory.iterdir() if p.suffix != ".model")
+    return next((name for name in strange if name != MOLECULE_FILE), None)
+
+
 def read_model_directory(directory: str | Path) -> MoleculeModel:
     """Read all ``.model`` files of a directory as one molecule.
 

@@ -78,7 +78,7 @@ class TrainingSettings:
         Variance on the diagonal relative to the prefactor. A smaller one makes weights so large
         (1e5 Ha) that cancellation among them limits the energy to 1e-9 eV.
     learn_noise : bool
-        Whether it is a hyperparameter, searched within `NOISE_BOUNDS` from the upper end: from a
+        Whether it is a hyperparameter instead, searched within `NOISE_BOUNDS` from 1e-3 on: from a
         small noise, the search explains noise by short length scales and stays there.
     bounds : tuple of float
         Range of theta. The upper bound matters for small molecules, whose likelihood would choose

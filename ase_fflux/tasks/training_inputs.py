@@ -14,12 +14,11 @@ from ase import Atoms
 
 from ase_fflux.alf import choose_alf
 from ase_fflux.errors import TrainingError
-from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.formats.training_set import TrainingSet, read_training_set
 from ase_fflux.frames import features
 from ase_fflux.molecule import ENERGY, MoleculeModel
 from ase_fflux.reference.dataset import Dataset, read_dataset
-from ase_fflux.tasks.train import local_properties
+from ase_fflux.tasks.train import molecule_targets
 from ase_fflux.units import BOHR
 
 FEWEST = 10
@@ -177,13 +176,13 @@ def read_labels(
         )
     alf = choose_alf(training.symbols, geometry.positions / BOHR)
 
-    def points(labels, atom):
-        inputs, targets = local_properties(labels, alf, atom)
-        return Points(inputs, dict(zip(PROPERTIES[: len(targets)], targets, strict=True)))
+    def points(labels):
+        return [Points(one.features, one.targets) for one in molecule_targets(labels, alf)]
 
+    trained = points(training)
+    tests = [None] * len(trained) if tested is None else points(tested)
     atoms = tuple(
-        AtomData(a, symbol, tuple(map(int, alf[a])), points(training, a),
-                 None if tested is None else points(tested, a))
+        AtomData(a, symbol, tuple(map(int, alf[a])), trained[a], tests[a])
         for a, symbol in enumerate(training.symbols)
     )
     return TrainingData(

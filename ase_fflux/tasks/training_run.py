@@ -12,7 +12,7 @@ import numpy as np
 from ase_fflux import __version__
 from ase_fflux.errors import TrainingError
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
-from ase_fflux.formats.model_directory import MOLECULE_FILE, write_model_directory
+from ase_fflux.formats.model_directory import foreign_file, write_model_directory
 from ase_fflux.formats.model_file import AtomModel, write_model
 from ase_fflux.gp.process import GaussianProcess
 from ase_fflux.gp.settings import TrainingSettings
@@ -181,13 +181,8 @@ def check_output(output: Path, data: TrainingData) -> None:
                 f"{SUFFIX} makes a directory of .model files"
             )
     elif output.is_dir():
-        strange = [
-            p.name for p in output.iterdir() if p.suffix != ".model" and p.name != MOLECULE_FILE
-        ]
-        if strange:
-            raise TrainingError(
-                f"{output} holds other files ({strange[0]}): choose a new directory"
-            )
+        if strange := foreign_file(output):
+            raise TrainingError(f"{output} holds other files ({strange}): choose a new directory")
     elif output.exists():
         raise TrainingError(
             f"{output} is a file: OUTPUT is NAME{SUFFIX} for a bundle, or a directory"
