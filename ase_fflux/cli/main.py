@@ -13,6 +13,7 @@ from ase_fflux.errors import FFLUXError
 VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
+    "md": "molecular dynamics, at constant energy or temperature",
     "build": "make a model for a molecule",
     "train": "train models on labels or training sets of your own",
     "ablate": "show what each step of the training protocol buys",

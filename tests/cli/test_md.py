@@ -1,0 +1,183 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import read, write
+
+from ase_fflux import FFLUX
+from ase_fflux.cli import options
+from ase_fflux.cli.main import main
+from ase_fflux.tasks import dynamics_files
+from ase_fflux.units import BOHR
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """An empty folder with water.xyz."""
+    monkeypatch.chdir(tmp_path)
+    write("water.xyz", molecule("H2O"))
+
+
+@pytest.fixture
+def no_picture(monkeypatch):
+    monkeypatch.setattr(dynamics_files, "plot_dynamics", lambda *args, **kwargs: None)
+
+
+def md(*arguments, file="water.xyz"):
+    return main(["md", file, "--model", "water", "--time", "0.05", *arguments])
+
+
+def interrupt_after(monkeypatch, calls):
+    """Make Ctrl-C out of a force call, and a restart point out of every step."""
+    calculate, done = FFLUX.calculate, []
+
+    def interrupted(self, *args, **kwargs):
+        done.append(1)
+        if len(done) > calls:
+            monkeypatch.setattr(FFLUX, "calculate", calculate)
+            raise KeyboardInterrupt
+        calculate(self, *args, **kwargs)
+
+    monkeypatch.setattr(FFLUX, "calculate", interrupted)
+    monkeypatch.setattr(dynamics_files, "_INTERVAL", -1.0)
+
+
+def test_nvt_then_nve(capsys):
+    assert md("--temperature", "250") == 0
+    said = capsys.readouterr()
+    assert "temperature" in said.out and "error bar of water" in said.out and said.err == ""
+    summary = json.loads(Path("water-md.json").read_text())
+    assert summary["command"] == (
+        "fflux md water.xyz --model water --time 0.05 --temperature 250"
+    )
+    assert (summary["ensemble"], summary["temperature_K"], summary["steps"]) == ("nvt", 250.0, 100)
+    assert sorted(summary["files"]) == sorted(map(str, Path().glob("water-md.*")))
+    assert md("--ensemble", "nve", file="water-md.xyz") == 0
+    assert "drift" in capsys.readouterr().out
+    summary = json.loads(Path("water-md-md.json").read_text())
+    assert summary["initial_momenta"] == "input"
+    assert abs(summary["drift_meV_per_atom"]) < summary["largest_departure_meV_per_atom"] < 3
+    before, after = read("water-md.traj", -1), read("water-md-md.traj", 0)
+    assert after.get_momenta() == pytest.approx(before.get_momenta(), abs=1e-7)
+
+
+def test_interrupted_run_goes_on(no_picture, monkeypatch, capsys):
+    assert md("-o", "whole") == 0
+    interrupt_after(monkeypatch, 43)
+    assert md() == 130
+    said = capsys.readouterr()
+    assert "the same command goes on from the restart point in water-md.restart.npz" in said.out
+    assert not Path("water-md.json").exists()
+    assert md() == 0
+    assert "going on after" in capsys.readouterr().out
+    assert not list(Path().glob("*.~*")) and not list(Path().glob("*.restart*"))
+    assert Path("water-md.log").read_text() == Path("whole.log").read_text()
+    assert Path("water-md.xyz").read_text() == Path("whole.xyz").read_text()
+    for one, other in zip(read("water-md.traj", ":"), read("whole.traj", ":"), strict=True):
+        assert (one.positions == other.positions).all()
+        assert (one.get_momenta() == other.get_momenta()).all()
+
+
+def test_interrupt_before_the_first_sample(monkeypatch, capsys):
+    interrupt_after(monkeypatch, 0)
+    assert md() == 130
+    assert capsys.readouterr().err == "fflux: interrupted\n"
+    assert not list(Path().glob("water-md*"))
+
+
+def test_earlier_output_is_kept(no_picture, monkeypatch, capsys):
+    md()
+    first = Path("water-md.json").read_text()
+    md()
+    assert Path("water-md.json.~1~").read_text() == first
+    interrupt_after(monkeypatch, 20)
+    assert md("--seed", "2") == 130
+    capsys.readouterr()
+    assert md("--seed", "3") == 0
+    assert "water-md.restart.npz.~3~" in capsys.readouterr().out
+    assert json.loads(Path("water-md.json").read_text())["seed"] == 3
+
+
+def test_uncertainty_is_a_column(no_picture, monkeypatch, capsys):
+    monkeypatch.setattr(
+        FFLUX, "get_uncertainty", lambda self, atoms: SimpleNamespace(energy=0.025), raising=False
+    )
+    assert md("--uncertainty", "--interval", "20") == 0
+    assert "standard deviation of the predicted energy: mean 0.025 eV" in capsys.readouterr().out
+    table = np.loadtxt("water-md.log")
+    assert table.shape == (6, 7) and (table[:, -1] == 0.025).all()
+    summary = json.loads(Path("water-md.json").read_text())
+    assert summary["uncertainty_mean_eV"] == pytest.approx(0.025)
+
+
+def test_the_assignment_of_the_start_is_kept(no_picture, monkeypatch):
+    build, made = options.build_calculator, []
+
+    def recorded(args):
+        made.append(build(args))
+        return made[0]
+
+    monkeypatch.setattr(options, "build_calculator", recorded)
+    assert md() == 0
+    start = read("water-md.traj", 0)
+    found = FFLUX("water").forcefield.match(start.positions / BOHR, start.numbers)
+    assert made[0].parameters.assignment == {"water": found.atoms_of_model[0].tolist()}
+
+
+def test_low_coverage(no_picture, capsys):
+    wide = molecule("H2O")
+    wide.set_angle(1, 0, 2, 170)
+    write("far.xyz", wide)
+    assert md("--on-low-coverage", "raise", file="far.xyz") == 2
+    assert "coverage" in capsys.readouterr().err and not list(Path().glob("far-md*"))
+    # reached on the way: the samples up to there are kept
+    assert md("--on-low-coverage", "raise", "--temperature", "20000", "--interval", "1") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fflux: error: after 0.0") and "coverage" in said
+    assert len(read("water-md.traj", ":")) == len(np.loadtxt("water-md.log", ndmin=2)) > 1
+    assert md("--temperature", "20000", "--interval", "1") == 0
+    assert capsys.readouterr().err.startswith("fflux: warning: atom")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--temperature", "0"], ["--time", "-1"], ["--timestep", "x"], ["--interval", "0"],
+        ["--ensemble", "npt"], ["--seed", "0"], ["--friction", "0"], ["--tim", "1"],
+    ],
+)
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        md(*arguments)
+    assert done.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--ensemble", "nve", "--friction", "1"], "thermostat"), (["--interval", "101"], "100 st"),
+        (["--model", "nothing"], "nothing"),
+    ],
+)
+def test_slips_are_one_line_and_touch_nothing(arguments, said, capsys):
+    assert md(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: ") and said in error and error.count("\n") == 1
+    assert list(map(str, Path().iterdir())) == ["water.xyz"]
+
+
+def test_model_is_required(capsys):
+    with pytest.raises(SystemExit):
+        main(["md", "water.xyz"])
+    assert "--model" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["md", "--help"])
+    out = capsys.readouterr().out
+    assert "--ensemble nve --time 100" in out and "restart" in out
