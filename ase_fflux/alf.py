@@ -11,7 +11,7 @@ NO_ATOM = -1
 _MIN_SINE = np.sin(np.radians(5.0))
 
 
-def choose_alf(symbols, positions) -> np.ndarray:
+def choose_alf(symbols, positions, permutations=None) -> np.ndarray:
     """Local frames (A, x, xy) of all atoms by the field's rule after Cahn, Ingold and Prelog.
 
     The rule of the Popelier group's ichor (`calculate_alf_cahn_ingold_prelog`), restated: x is
@@ -33,6 +33,10 @@ def choose_alf(symbols, positions) -> np.ndarray:
         Chemical symbols or atomic numbers.
     positions : (N, 3) float
         A representative geometry in bohr (the minimum, say).
+    permutations : (G, N) int, optional
+        Relabellings that leave the energy as it is (`ase_fflux.symmetry`). Of all frames of an
+        atom, the first by the rule among those that most of them keep is taken then: the carbon
+        of a methyl group needs no hydrogen in its frame.
 
     Returns
     -------
@@ -56,7 +60,11 @@ def choose_alf(symbols, positions) -> np.ndarray:
     adjacency = np.zeros((len(numbers),) * 2, dtype=int)
     adjacency[tuple(graph.bonds.T)] = 1
     adjacency += adjacency.T
-    return np.array([_frame(a, graph, adjacency, positions) for a in range(len(numbers))])
+    if permutations is None:
+        permutations = np.arange(len(numbers))[None]
+    return np.array([
+        _frame(a, graph, adjacency, positions, permutations) for a in range(len(numbers))
+    ])
 
 
 def check_alf(alf, n_atoms: int) -> np.ndarray:
@@ -108,14 +116,17 @@ def check_alf(alf, n_atoms: int) -> np.ndarray:
     return alf
 
 
-def _frame(a, graph, adjacency, positions):
+def _frame(a, graph, adjacency, positions, permutations):
     candidates = _candidates(a, graph, adjacency, positions)
     unit = positions - positions[a]
     unit[candidates] /= np.linalg.norm(unit[candidates], axis=1)[:, None]
-    for x in candidates:
-        for xy in candidates:
-            if xy != x and np.linalg.norm(np.cross(unit[x], unit[xy])) > _MIN_SINE:
-                return a, x, xy
+    frames = [
+        (a, x, xy) for x in candidates for xy in candidates
+        if xy != x and np.linalg.norm(np.cross(unit[x], unit[xy])) > _MIN_SINE
+    ]
+    if frames:
+        kept = (permutations[:, frames] == np.array(frames)).all(axis=2).sum(axis=0)
+        return frames[int(np.argmax(kept))]
     raise GeometryError(
         f"atom {a} ({chemical_symbols[graph.numbers[a]]}) has no local frame: all other "
         "atoms lie in line with it (within 5 degrees); linear molecules of three and more atoms "

@@ -1,9 +1,10 @@
 """Gaussian processes of many copies of one molecule, evaluated together with their adjoint.
 
 Everything is a squared distance of columns (`ase_fflux.gp.kernels`): a process of n training
-points is a table of C scaled columns, stored column by column, so that the loops over training
-points run over contiguous memory and vectorise. The floor is 4 C n flops and two readings of the
-table per process for a value and its gradient.
+points is a table of C scaled columns, stored in blocks of points and there column by column, so
+that the loops over training points run over contiguous memory and vectorise. The floor is 4 C n
+flops and two readings of the table per process for a value and its gradient. Weights on kernel
+derivatives are a second table of the same size and double that.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ import numpy as np
 
 from ase_fflux.frames import OK, add_frame_adjoint, local_features, n_features, raise_for_status
 from ase_fflux.gp.kernels import TWO_PI, azimuths
+from ase_fflux.gp.process import GaussianProcess
 from ase_fflux.jit import njit
+from ase_fflux.loops import add_products, add_squares, add_sums, add_wrapped, exponentials
 from ase_fflux.molecule import ENERGY, AtomProcess
+from ase_fflux.symmetry import polar_angles, reflection_signs
 
-_BLOCK = 256
+_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,15 @@ class Pack:
 
     Processes are ordered by atom; ``first[a]:first[a + 1]`` are those of atom a. Process g has
     columns ``column_start[g]:column_start[g + 1]``, those from ``plain[g]`` on wrapped with their
-    period, outputs ``output_start[g]:...``, its table from
-    ``table_start[g]`` in ``table`` and its weights from ``weight_start[g]`` in ``weights``.
-    ``azimuth`` (N,) tells whose plain phi values are needed, ``circle`` (N, F) the features other
-    than azimuths whose cosine and sine are.
+    period, outputs ``output_start[g]:...``, its table from ``table_start[g]`` in ``table`` and its
+    weights from ``weight_start[g]`` in ``weights``; atoms that share a process share both. Column
+    c of a query is ``scale[c]`` times the extended feature ``column[c]`` plus ``offset[c]``.
+
+    For each block of points, the table has C rows; the weights have one row for each output, or
+    1 + C if ``with_slopes[g]``: with U on the derivatives by the columns c_j, these are
+    w - 2 U . c_j and 2 U. Outputs are ``sign`` times (mean and sum). ``azimuth`` (N,) tells whose
+    plain phi values are needed, ``circle`` (N, F) the features other than azimuths whose cosine and
+    sine are.
     """
 
     alf: np.ndarray
@@ -40,10 +49,13 @@ class Pack:
     output_start: np.ndarray
     table_start: np.ndarray
     weight_start: np.ndarray
+    with_slopes: np.ndarray
     column: np.ndarray
     scale: np.ndarray
+    offset: np.ndarray
     period: np.ndarray
     slot: np.ndarray
+    sign: np.ndarray
     mean: np.ndarray
     table: np.ndarray
     weights: np.ndarray
@@ -69,35 +81,34 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
     f = n_features(n_atoms)
     chosen = []
     for process in sorted(processes, key=lambda p: p.atom):
-        outputs = [i for i, name in enumerate(process.properties) if name in slots]
+        outputs = tuple(i for i, name in enumerate(process.properties) if name in slots)
         if outputs:
             chosen.append((process, outputs))
     azimuth = np.zeros(n_atoms, dtype=np.bool_)
-    circular = np.zeros((n_atoms, f), dtype=np.bool_)
-    size, columns, scales, periods, plain, tables, weights = [], [], [], [], [], [], []
+    circle = np.zeros((n_atoms, f), dtype=np.bool_)
+    tables, keys, columns, scales, offsets = {}, [], [], [], []
     for process, outputs in chosen:
-        kernel, x = process.gp.kernel, process.gp.inputs
-        if not process.gp.weights[outputs].any() and ENERGY not in process.properties:
-            # moments that learnt nothing but their mean need no kernel vector (coverage does)
-            x = x[:0]
-        rbf, cyclic, circle = map(
-            np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic)
-        )
-        circular[process.atom] |= ~azimuths(f) & (kernel.periodic > 0)
-        plain_phi = azimuths(f) & ((kernel.rbf > 0) | (kernel.cyclic > 0))
-        azimuth[process.atom] |= plain_phi.any()
-        columns.append(np.concatenate([rbf, f + circle, 2 * f + circle, cyclic]))
-        images = np.sqrt(kernel.periodic[circle])
-        turns = np.sqrt(kernel.cyclic[cyclic])
-        scales.append(np.concatenate([np.sqrt(kernel.rbf[rbf]), images, images, turns]))
-        plain.append(len(rbf) + 2 * len(circle))
-        periods.append(np.concatenate([np.zeros(plain[-1]), TWO_PI * turns]))
-        table = np.hstack([kernel.columns(x), turns * x[:, cyclic]])
-        tables.append(np.ascontiguousarray(table.T).ravel())
-        weights.append(process.gp.weights[outputs, :len(x)].ravel())
-        size.append(len(x))
-    slot = [slots[p.properties[i]] for p, outputs in chosen for i in outputs]
-    mean = [p.gp.mean[i] for p, outputs in chosen for i in outputs]
+        gp, kernel = process.gp, process.gp.kernel
+        order = np.arange(f) if process.order is None else np.asarray(process.order)
+        # moments that learnt nothing but their mean need no kernel vector (coverage does)
+        learnt = gp.weights[list(outputs)].any() or gp.derivative_weights is not None
+        n = len(gp.inputs) if learnt or ENERGY in process.properties else 0
+        key = id(gp), outputs, n
+        if key not in tables:
+            tables[key] = _Table(gp, list(outputs), n)
+        keys.append(key)
+        table = tables[key]
+        circle[process.atom, order] |= ~azimuths(f) & (kernel.periodic > 0)
+        azimuth[process.atom] |= (azimuths(f) & ((kernel.rbf > 0) | (kernel.cyclic > 0))).any()
+        # pi - theta has the cosine of the opposite sign and the same sine
+        turned = process.mirrored & polar_angles(f)[table.feature] & (table.image < 2)
+        columns.append(f * table.image + order[table.feature])
+        scales.append(np.where(turned, -table.scale, table.scale))
+        offsets.append(np.where(turned & (table.image == 0), np.pi * table.scale, 0) - table.centre)
+    names = [p.properties[i] for p, outputs in chosen for i in outputs]
+    mirrored = np.array([p.mirrored for p, outputs in chosen for _ in outputs], dtype=bool)
+    sign = np.where(mirrored, reflection_signs(names), 1.0)
+    mean = np.array([p.gp.mean[i] for p, outputs in chosen for i in outputs], dtype=float)
 
     def starts(sizes):
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -106,115 +117,69 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
         return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype)
 
     atoms = [p.atom for p, _ in chosen]
+    used = [tables[key] for key in keys]
+    number = {key: i for i, key in enumerate(tables)}
+    shared = np.array([number[key] for key in keys], dtype=np.int64)
     column_start = starts([len(c) for c in columns])
     return Pack(
         alf=np.ascontiguousarray(alf, dtype=np.int64),
         azimuth=azimuth,
-        circle=circular,
+        circle=circle,
         first=starts(np.bincount(np.array(atoms, dtype=np.int64), minlength=n_atoms)),
-        size=np.array(size, dtype=np.int64),
-        plain=column_start[:-1] + np.array(plain, dtype=np.int64),
+        size=np.array([t.size for t in used], dtype=np.int64),
+        plain=column_start[:-1] + np.array([t.plain for t in used], dtype=np.int64),
         column_start=column_start,
         output_start=starts([len(o) for _, o in chosen]),
-        table_start=starts([len(t) for t in tables]),
-        weight_start=starts([len(w) for w in weights]),
+        table_start=starts([t.table.size for t in tables.values()])[shared],
+        weight_start=starts([t.weights.size for t in tables.values()])[shared],
+        with_slopes=np.array([t.with_slopes for t in used], dtype=np.bool_),
         column=joined(columns, np.int64),
         scale=joined(scales),
-        period=joined(periods),
-        slot=np.array(slot, dtype=np.int64),
-        mean=np.array(mean, dtype=float),
-        table=joined(tables),
-        weights=joined(weights),
+        offset=joined(offsets),
+        period=joined([t.period for t in used]),
+        slot=np.array([slots[name] for name in names], dtype=np.int64),
+        sign=sign,
+        mean=mean,
+        table=joined([t.table for t in tables.values()]),
+        weights=joined([t.weights for t in tables.values()]),
     )
 
 
-@njit
-def _exponentials(e, bits, n):
-    """Replace e by exp(-e), e >= 0, to rounding; written so that it vectorises.
+class _Table:
+    """Table and weights of some outputs of a process, in the layout of `Pack`.
 
-    exp(-e) = 2^k exp(r) with |r| <= ln(2)/2, exp(r) by its Taylor series to r^13 (error below
-    2e-18), 2^k by its bits. Below 2^-1021 the result is held there (1e-308), which is nothing.
+    ``feature`` (C,), ``image`` (C,) (0 plain, 1 cosine, 2 sine) and ``scale`` (C,) tell what the
+    columns are; their mean, ``centre``, is subtracted, for sums round less when columns are small.
     """
-    for j in range(n):
-        x = -min(e[j], 707.0)
-        k = np.rint(x * 1.4426950408889634)
-        r = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10
-        p = 1.6059043836821613e-10
-        p = p * r + 2.08767569878681e-09
-        p = p * r + 2.505210838544172e-08
-        p = p * r + 2.755731922398589e-07
-        p = p * r + 2.7557319223985893e-06
-        p = p * r + 2.48015873015873e-05
-        p = p * r + 1.984126984126984e-04
-        p = p * r + 1.388888888888889e-03
-        p = p * r + 8.333333333333333e-03
-        p = p * r + 4.1666666666666664e-02
-        p = p * r + 1.6666666666666666e-01
-        p = p * r + 0.5
-        e[j] = (p * r + 1.0) * r + 1.0
-        bits[j] = (np.int64(k) + 1023) << 52
-    scale = bits.view(np.float64)
-    for j in range(n):
-        e[j] *= scale[j]
+
+    def __init__(self, gp: GaussianProcess, outputs: list[int], n: int):
+        kernel, x, w = gp.kernel, gp.inputs[:n], gp.weights[outputs, :n]
+        rbf, cyclic, circle = map(np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic))
+        images, turns = np.sqrt(kernel.periodic[circle]), np.sqrt(kernel.cyclic[cyclic])
+        self.size, self.plain = n, len(rbf) + 2 * len(circle)
+        self.feature = np.concatenate([rbf, circle, circle, cyclic])
+        self.image = np.repeat([0, 1, 2, 0], [len(rbf), len(circle), len(circle), len(cyclic)])
+        self.scale = np.concatenate([np.sqrt(kernel.rbf[rbf]), images, images, turns])
+        self.period = np.concatenate([np.zeros(self.plain), TWO_PI * turns])
+        columns = np.hstack([kernel.columns(x), turns * x[:, cyclic]])
+        self.centre = columns.mean(axis=0) if n else np.zeros(len(self.scale))
+        columns -= self.centre
+        self.with_slopes = gp.derivative_weights is not None
+        rows = w[:, None]
+        if self.with_slopes:
+            u = 2.0 * gp.column_weights()[outputs]
+            rows = np.concatenate(
+                [rows - np.einsum("pnc,nc->pn", u, columns)[:, None], u.transpose(0, 2, 1)], axis=1
+            )
+        self.table, self.weights = _in_blocks(columns.T), _in_blocks(rows)
 
 
-@njit
-def _add_squares(e, table, at, n, query, c0, plain, c1, period, width):
-    """e += squared distances to ``width`` points; four plain columns at a time save traffic."""
-    c = c0
-    while c + 4 <= plain:
-        x0 = table[at + (c - c0) * n:]
-        x1 = table[at + (c - c0 + 1) * n:]
-        x2 = table[at + (c - c0 + 2) * n:]
-        x3 = table[at + (c - c0 + 3) * n:]
-        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
-        for j in range(width):
-            d0, d1, d2, d3 = q0 - x0[j], q1 - x1[j], q2 - x2[j], q3 - x3[j]
-            e[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-        c += 4
-    while c < c1:
-        x0 = table[at + (c - c0) * n:]
-        q0, turn = query[c], period[c]
-        for j in range(width):
-            d0 = q0 - x0[j]
-            if turn > 0.0:
-                d0 -= turn * np.rint(d0 / turn)
-            e[j] += d0 * d0
-        c += 1
-
-
-@njit
-def _add_slopes(slope, wk, table, at, n, query, c0, plain, c1, period, width):
-    """slope += sum of wk times the difference, for each column; the mirror of `_add_squares`."""
-    c = c0
-    while c + 4 <= plain:
-        x0 = table[at + (c - c0) * n:]
-        x1 = table[at + (c - c0 + 1) * n:]
-        x2 = table[at + (c - c0 + 2) * n:]
-        x3 = table[at + (c - c0 + 3) * n:]
-        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
-        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(width):
-            w = wk[j]
-            s0 += w * (q0 - x0[j])
-            s1 += w * (q1 - x1[j])
-            s2 += w * (q2 - x2[j])
-            s3 += w * (q3 - x3[j])
-        slope[c] += s0
-        slope[c + 1] += s1
-        slope[c + 2] += s2
-        slope[c + 3] += s3
-        c += 4
-    while c < c1:
-        x0 = table[at + (c - c0) * n:]
-        q0, turn, s0 = query[c], period[c], 0.0
-        for j in range(width):
-            d0 = q0 - x0[j]
-            if turn > 0.0:
-                d0 -= turn * np.rint(d0 / turn)
-            s0 += wk[j] * d0
-        slope[c] += s0
-        c += 1
+def _in_blocks(rows: np.ndarray) -> np.ndarray:
+    """Rows (..., n) as one array in which every block of points has its rows together."""
+    n = rows.shape[-1]
+    return np.concatenate(
+        [np.zeros(0), *(rows[..., start:start + _BLOCK].ravel() for start in range(0, n, _BLOCK))]
+    )
 
 
 @njit
@@ -246,7 +211,8 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
         Copy, atom and status of the first failure; status OK if none.
     """
     (alf, azimuth, circle, first, size, plain, column_start, output_start, table_start,
-     weight_start, column, scale, period, slot, mean, table, weights) = pack
+     weight_start, with_slopes, column, scale, offset, period, slot, sign, mean, table,
+     weights) = pack
     n_atoms = alf.shape[0]
     n_ext = 3 * (1 if n_atoms == 2 else 3 * n_atoms - 6)
     f = n_ext // 3
@@ -255,6 +221,7 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
     zeta = np.zeros((n_atoms, 3))
     e = np.empty(_BLOCK)
     wk = np.empty(_BLOCK)
+    p = np.empty(_BLOCK)
     bits = np.empty(_BLOCK, dtype=np.int64)
     query = np.empty(column.shape[0])
     slope = np.empty(column.shape[0])
@@ -276,38 +243,55 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
             for g in range(first[a], first[a + 1]):
                 c0, c1 = column_start[g], column_start[g + 1]
                 o0, o1 = output_start[g], output_start[g + 1]
-                n = size[g]
+                n, rows = size[g], 1 + (c1 - c0) * with_slopes[g]
                 for c in range(c0, c1):
-                    query[c] = scale[c] * ext[column[c]]
+                    query[c] = scale[c] * ext[column[c]] + offset[c]
                     slope[c] = 0.0
                 for o in range(o0, o1):
-                    values[m, a, slot[o]] = mean[o]
+                    values[m, a, slot[o]] = sign[o] * mean[o]
+                all_wk = 0.0
                 for start in range(0, n, _BLOCK):
                     width = min(_BLOCK, n - start)
                     for j in range(width):
                         e[j] = 0.0
-                    at = table_start[g] + start
-                    _add_squares(e, table, at, n, query, c0, plain[g], c1, period, width)
+                    at = table_start[g] + start * (c1 - c0)
+                    add_squares(e, table, at, width, query, c0, plain[g], c1, period)
                     for j in range(width):
                         nearest = min(nearest, e[j])
-                    _exponentials(e, bits, width)
+                    exponentials(e, bits, width)
                     for j in range(width):
                         wk[j] = 0.0
                     for o in range(o0, o1):
-                        w = weights[weight_start[g] + (o - o0) * n + start:]
-                        seed = seeds[m, a, slot[o]]
+                        begin = weight_start[g] + ((o1 - o0) * start + (o - o0) * width) * rows
+                        w = weights[begin:]
+                        for j in range(width):
+                            p[j] = w[j]
+                        if with_slopes[g]:
+                            add_products(p, weights, begin + width, width, query, c0, c1)
+                        seed = sign[o] * seeds[m, a, slot[o]]
                         total = 0.0
                         for j in range(width):
-                            total += w[j] * e[j]
+                            p[j] *= e[j]
+                            total += p[j]
+                        values[m, a, slot[o]] += sign[o] * total
                         for j in range(width):
-                            wk[j] += seed * w[j] * e[j]
-                        values[m, a, slot[o]] += total
+                            wk[j] += seed * p[j]
+                        if slopes and with_slopes[g]:
+                            for j in range(width):
+                                p[j] = 0.5 * seed * e[j]
+                            add_sums(slope, p, weights, begin + width, width, c0, c1)
                     if slopes:
-                        _add_slopes(
-                            slope, wk, table, at, n, query, c0, plain[g], c1, period, width
+                        add_sums(slope, wk, table, at, width, c0, plain[g])
+                        add_wrapped(
+                            slope, wk, table, at + (plain[g] - c0) * width, width, query, plain[g],
+                            c1, period,
                         )
+                        for j in range(width):
+                            all_wk += wk[j]
+                for c in range(c0, plain[g]):
+                    slope[c] -= all_wk * query[c]
                 for c in range(c0, c1):
-                    adjoint[column[c]] -= 2.0 * scale[c] * slope[c]
+                    adjoint[column[c]] += 2.0 * scale[c] * slope[c]
             exponents[m, a] = nearest
             if slopes:
                 for h in range(f):

@@ -245,6 +245,42 @@ def features_and_frames(geometries, alf, atom: int) -> tuple[np.ndarray, np.ndar
     return np.hstack([np.column_stack(columns), spherical]), frames
 
 
+def feature_jacobians(geometries, alf, atom: int) -> np.ndarray:
+    """Derivatives (G, F, N, 3) of `features` with respect to the coordinates."""
+    geometries = np.ascontiguousarray(geometries, dtype=float)
+    n_atoms = geometries.shape[1]
+    f = n_features(n_atoms)
+    jacobians = np.zeros((len(geometries), f, n_atoms, 3))
+    failure = jacobians_of(
+        geometries, np.ascontiguousarray(alf, dtype=np.int64), atom, np.arange(f),
+        np.empty((len(geometries), 3 * f)), jacobians,
+    )
+    raise_for_status(failure[1], atom, f" in geometry {failure[0]}")
+    return jacobians
+
+
+@njit
+def jacobians_of(geometries, alf, atom, slots, extended, jacobians):
+    """Extended features (G, 3F) of one atom and derivatives (G, C, N, 3) of C of them, ``slots``.
+
+    Returns (geometry, status) of the first failure, status OK if there is none.
+    """
+    frame, zeta = np.zeros((3, 3)), np.zeros((alf.shape[0], 3))
+    adjoint, torque = np.zeros(extended.shape[1]), np.zeros(3)
+    for j in range(geometries.shape[0]):
+        status = local_features(geometries[j], alf, atom, True, extended[j], frame, zeta)
+        if status != OK:
+            return j, status
+        for c in range(slots.shape[0]):
+            adjoint[:] = 0.0
+            adjoint[slots[c]] = 1.0
+            jacobians[j, c] = 0.0
+            add_frame_adjoint(
+                geometries[j], alf, atom, extended[j], frame, zeta, adjoint, torque, jacobians[j, c]
+            )
+    return 0, OK
+
+
 def _normalised(vectors, atom):
     lengths = np.linalg.norm(vectors, axis=-1)
     _check(lengths < _SMALL_LENGTH, COINCIDENT, atom)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
 from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.shared import Shared
 
 ENERGY = "iqa"
 """Name of the atomic energy among the properties."""
@@ -22,12 +23,19 @@ class AtomProcess:
     properties : tuple of str
         ``iqa`` or names of `MOMENT_NAMES`, one for each output of the process.
     gp : GaussianProcess
-        Inputs are the features of this atom.
+        Its inputs are features of this atom, or of one that it is equivalent to.
+    order : (F,) int array, optional
+        Feature h of the process is feature ``order[h]`` of this atom; by default the same.
+    mirrored : bool
+        Whether the process sees this atom in a mirror: polar angles are pi - theta, and moments
+        that are odd under reflection (`symmetry.reflection_signs`) change their sign.
     """
 
     atom: int
     properties: tuple[str, ...]
     gp: GaussianProcess
+    order: np.ndarray | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class MoleculeModel:
         features.
     provenance : dict
         Label source, level of theory, training protocol, test errors (JSON-able).
+    shared : Shared, optional
+        Where equivalent atoms share processes, these in compact form; ``processes`` are then what
+        `shared_model` made of them.
     """
 
     name: str
@@ -61,6 +72,7 @@ class MoleculeModel:
     reference_geometry: np.ndarray
     geometries: np.ndarray | None = None
     provenance: dict = field(default_factory=dict)
+    shared: Shared | None = None
 
     @property
     def rank(self) -> int:
@@ -73,3 +85,23 @@ class MoleculeModel:
         ):
             rank += 1
         return rank
+
+
+def shared_model(
+    name: str, symbols: tuple[str, ...], alf: np.ndarray, shared: Shared,
+    reference_geometry: np.ndarray, geometries: np.ndarray, provenance: dict | None = None,
+) -> MoleculeModel:
+    """A model whose equivalent atoms share processes; parameters as of `MoleculeModel`."""
+    processes = []
+    for process in shared.processes:
+        gp = process.expand(geometries, alf, shared.gradient_weights)
+        processes += [
+            AtomProcess(atom, process.properties, gp, order, bool(mirrored))
+            for atom, order, mirrored in zip(
+                process.atoms.atoms, process.atoms.order, process.atoms.mirrored, strict=True
+            )
+        ]
+    return MoleculeModel(
+        name, symbols, alf, tuple(processes), reference_geometry, geometries, provenance or {},
+        shared,
+    )

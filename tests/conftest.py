@@ -96,6 +96,70 @@ def methyl_model():
     return _made_up_model(["C", "F", "H", "H", "H"], rank=2, seed=1)
 
 
+_FLUOROMETHANE = np.array([
+    [0.0, 0.0, 0.0], [0.0, 0.0, 2.6],
+    [1.94, 0.0, -0.67], [-0.97, 1.68, -0.67], [-0.97, -1.68, -0.67],
+])
+
+
+def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
+    from ase_fflux.alf import choose_alf
+    from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+    from ase_fflux.frames import n_features
+    from ase_fflux.gp.kernels import Kernel
+    from ase_fflux.molecule import shared_model
+    from ase_fflux.shared import Shared, SharedProcess
+    from ase_fflux.symmetry import find_symmetry
+
+    rng = np.random.default_rng(seed)
+    geometries = _FLUOROMETHANE + 0.12 * rng.normal(size=(n_points, 5, 3))
+    symmetry = find_symmetry([6, 9, 1, 1, 1], _FLUOROMETHANE)
+    symbols = ("C", "F", "H", "H", "H")
+    alf = symmetry.carried_alf(choose_alf(symbols, _FLUOROMETHANE, symmetry.permutations))
+    distance = np.linalg.norm(geometries[:, :, None] - geometries[:, None], axis=-1)
+    rest = np.linalg.norm(_FLUOROMETHANE[:, None] - _FLUOROMETHANE, axis=-1)
+    energies = 0.1 * np.square(distance - rest).sum(axis=2)
+    names = MOMENT_NAMES[: (rank + 1) ** 2]
+    shares = 1e-4 * rng.normal(size=geometries.shape)
+    shares[n_points // 2:] = 0.0
+    processes = []
+    for atoms in symmetry.classes(alf):
+        shape = len(atoms.atoms), n_points
+        for properties in [("iqa",), names][: 2 if names else 1]:
+            theta = rng.uniform(0.05, 0.2, n_features(5))[atoms.tie]
+            process = SharedProcess(
+                atoms, properties, Kernel.periodic_on_phi(theta), rng.normal(size=len(properties)),
+                0.01 * rng.normal(size=(len(properties), *shape)), 1e-8,
+            )
+            if properties == ("iqa",):
+                # the energies of springs, interpolated: dynamics keep the molecule together
+                gp = process.expand(geometries, alf)
+                images = gp.inputs.reshape(len(atoms.view_order), -1, n_features(5))
+                k = sum(gp.kernel.matrix(images[0], image) for image in images)
+                values = energies[:, atoms.atoms].T.ravel() - gp.mean
+                weights = np.linalg.solve(k + 1e-8 * np.eye(len(k)), values)
+                process = SharedProcess(
+                    atoms, properties, gp.kernel, gp.mean, weights.reshape(1, *shape), 1e-8,
+                    0.5 if gradients else 0.0,
+                )
+            processes.append(process)
+    shared = Shared(symmetry, tuple(processes), shares if gradients else None, 1e-6, 1e-5)
+    return shared_model(
+        "fluoromethane", symbols, alf, shared, _FLUOROMETHANE.copy(), geometries,
+        {"source": "springs"},
+    )
+
+
+@pytest.fixture(scope="session")
+def make_shared():
+    """Function that makes a model of CH3F whose hydrogens share processes, images included.
+
+    Its energies are those of springs, disturbed by weights on kernel derivatives of the first half
+    of the labels; its moments mean nothing.
+    """
+    return _shared_fluoromethane
+
+
 def _central_differences(function, x, step=1e-2):
     x = np.asarray(x, dtype=float)
     slopes = []

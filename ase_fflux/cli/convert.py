@@ -3,15 +3,22 @@
 import argparse
 from pathlib import Path
 
+from ase_fflux.cli.options import natural
+
 _DESCRIPTION = """\
 Convert a .fflux bundle into a directory of FEREBUS .model files (as DL_FFLUX and FEREBUS read
 them), or such a directory into a bundle. Predictions stay the same to 1e-12.
+
+Models trained on gradients have weights on kernel derivatives, for which .model files have no
+place. --plain writes each as two opposite weights on neighbouring points, which predicts nearly the
+same, and says what is lost.
 """
 
 _EPILOG = """\
 example:
   fflux convert ethanol ethanol_models       bundled model to a directory of .model files
   fflux convert model_krig water.fflux       directory to bundle
+  fflux convert my.fflux my_models --plain   of a model trained on gradients
 
 The suffix of the output decides what is written. An output that is already there is kept as
 NAME.~1~, NAME.~2~, ...
@@ -33,11 +40,21 @@ def add_parser(subparsers) -> None:
         help="bundled name, .fflux bundle or directory of .model files",
     )
     parser.add_argument("output", metavar="OUTPUT", help="NAME.fflux, or a directory")
+    parser.add_argument(
+        "--plain", action="store_true", help="plain weights for a model trained on gradients"
+    )
+    parser.add_argument(
+        "--points",
+        type=natural,
+        metavar="M",
+        help="with --plain: points that a process has at most, images of equivalent atoms included "
+        "(default: 6000); fewer than it needs cost much accuracy",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was written."""
-    from ase_fflux.errors import ModelError
+    from ase_fflux.errors import FFLUXError, ModelError
     from ase_fflux.formats import bundle, load_molecule, model_directory
     from ase_fflux.formats.locate import find_model
     from ase_fflux.tasks.outputs import OutputFiles
@@ -54,9 +71,17 @@ def run(args: argparse.Namespace) -> None:
             f"{source} is a directory of .model files already: an OUTPUT with the suffix "
             f"{bundle.SUFFIX} makes a bundle of it"
         )
+    if args.points and not args.plain:
+        raise FFLUXError("--points is the size of what --plain makes: give both or none")
+    if args.plain and to_bundle:
+        raise FFLUXError("--plain is for .model files, bundles keep models as they are")
     model = load_molecule(source)
     if not to_bundle and output.is_dir() and (strange := model_directory.foreign_file(output)):
         raise ModelError(f"{output} holds other files ({strange}): choose a new directory")
+    if args.plain:
+        model = _plain(model, args.points)
+    if not to_bundle:
+        model_directory.require_plain_weights(model)
     empty = output.is_dir() and not any(output.iterdir())
     if not empty and (moved := OutputFiles(output, [""]).set_aside()):
         print(moved)
@@ -72,6 +97,23 @@ def run(args: argparse.Namespace) -> None:
     before = sum(p.stat().st_size for p in read)
     after = sum(p.stat().st_size for p in written)
     print(f"wrote {what}, {_size(after)} (from {source}, {_size(before)})")
+
+
+def _plain(model, points: int | None):
+    """The model with plain weights; says what is lost."""
+    from ase_fflux.tasks.plain import MAX_POINTS, TEMPERATURE, plain_model
+
+    plain, loss = plain_model(model, points or MAX_POINTS)
+    thinned = ""
+    if loss.points < loss.needed:
+        thinned = f", thinned from {loss.needed} (--points {loss.needed} keeps them)"
+    print(f"plain weights: up to {loss.points} points in a process{thinned}")
+    print(
+        f"loss at {loss.frames} geometries of {TEMPERATURE:g} K dynamics: energy RMSE "
+        f"{loss.energy_rmse_kj_per_mol:.2g} kJ/mol, force RMSE "
+        f"{loss.force_rmse_ev_per_angstrom:.2g} eV/A"
+    )
+    return plain
 
 
 def _size(n_bytes: int) -> str:

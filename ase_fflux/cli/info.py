@@ -4,8 +4,8 @@ import argparse
 
 _DESCRIPTION = """\
 Print what a model describes and where it comes from: atoms with their local frames, properties,
-number of training points, label source, training protocol, errors on the test set. Without a model,
-list those that are bundled.
+number of training points, symmetry and noise levels where equivalent atoms share processes, label
+source, training protocol, errors on the test set. Without a model, list those that are bundled.
 """
 
 _EPILOG = """\
@@ -55,8 +55,16 @@ def _summary(model) -> str:
 
     formula = Formula("".join(model.symbols)).format("hill")
     moments = f"moments up to {_RANKS[model.rank]}" if model.rank >= 0 else "no moments"
-    points = _span(len(process.gp.inputs) for process in model.processes)
-    return f"{formula}, {len(model.symbols)} atoms, energies, {moments}, {points} training points"
+    if model.shared is None:
+        data = f"{_span(len(p.gp.inputs) for p in model.processes)} training points"
+    else:
+        data = f"{len(model.geometries)} labels, {_with_gradients(model)} of them with gradients"
+    return f"{formula}, {len(model.symbols)} atoms, energies, {moments}, {data}"
+
+
+def _with_gradients(model) -> int:
+    weights = model.shared.gradient_weights
+    return 0 if weights is None else int(weights.any(axis=(1, 2)).sum())
 
 
 def _span(numbers) -> str:
@@ -74,17 +82,43 @@ def _description(model, path) -> list[str]:
             _span(len(process.gp.inputs) for process in mine),
             _names([name for process in mine for name in process.properties]),
         ))
-    widths = [max(len(row[c]) for row in rows) for c in range(4)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        + "  " + row[4]
-        for row in rows
-    ]
+    table = _table(rows)
     where = ("geometries" if model.geometries is not None else "features only, without geometries")
     return [
         f"{model.name} ({path})", _summary(model), f"training data: {where}", "",
         "atoms (numbered from 1) with their local frames and properties", *table, "",
+        *(_shared(model, labels) if model.shared is not None else []),
         "provenance", *(_entries(model.provenance, "  ") or ["  not recorded"]),
+    ]
+
+
+def _table(rows) -> list[str]:
+    """Lines of rows, columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _shared(model, labels) -> list[str]:
+    """What equivalent atoms share, and how it was trained."""
+    from ase_fflux.units import FORCE, HARTREE_KJ
+
+    shared, n = model.shared, len(model.geometries)
+    rows = [("equivalent atoms", "properties", "labels", "atoms", "images", "points")]
+    for process in shared.processes:
+        m, views = len(process.atoms.atoms), len(process.atoms.view_mirrored)
+        rows.append((
+            " ".join(labels[atom] for atom in process.atoms.atoms), _names(process.properties),
+            str(n), str(m), str(views), str(n * m * views),
+        ))
+    mirrored = int(sum(shared.symmetry.mirrored))
+    return [
+        f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
+        f"noise levels: energy of an atom {_plain(HARTREE_KJ * shared.energy_noise)} kJ/mol, "
+        f"gradient {_plain(FORCE * shared.gradient_noise)} eV/A",
+        *_table(rows), "",
     ]
 
 

@@ -14,8 +14,10 @@ from ase_fflux.electrostatics.multipoles import MOMENT_NAMES, moment_rank
 from ase_fflux.errors import ModelError
 from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
 from ase_fflux.frames import geometry_from_features
+from ase_fflux.gp.kernels import Kernel
 from ase_fflux.gp.process import GaussianProcess
 from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel
+from ase_fflux.symmetry import polar_angles, reflection_signs
 
 MOLECULE_FILE = "molecule.json"
 """Name of the file with name, provenance and reference geometry (bohr)."""
@@ -158,10 +160,44 @@ def _read_molecule_file(path: Path, n_atoms: int) -> dict:
             "reference_geometry": reference}
 
 
+def in_own_features(process: AtomProcess) -> AtomProcess:
+    """A process that an atom shares, as one whose inputs are features of that atom itself."""
+    order, gp = process.order, process.gp
+    if order is None and not process.mirrored:
+        return process
+    place = np.arange(gp.kernel.n_features) if order is None else np.argsort(order)
+    inputs, slopes, signs = gp.inputs[:, place], gp.derivative_weights, np.ones(len(gp.mean))
+    if slopes is not None:
+        slopes = slopes[..., place]
+    if process.mirrored:
+        polar = polar_angles(len(place))
+        inputs[:, polar] = np.pi - inputs[:, polar]
+        signs = reflection_signs(process.properties)
+        if slopes is not None:
+            slopes[..., polar] *= -1.0
+    kernel = gp.kernel
+    return AtomProcess(process.atom, process.properties, GaussianProcess(
+        inputs, Kernel(kernel.rbf[place], kernel.cyclic[place], kernel.periodic[place]),
+        signs * gp.mean, signs[:, None] * gp.weights, gp.noise,
+        None if slopes is None else signs[:, None, None] * slopes,
+    ))
+
+
+def require_plain_weights(model: MoleculeModel) -> None:
+    """Raise the ModelError that says what to do with a model that these files cannot hold."""
+    if any(process.gp.derivative_weights is not None for process in model.processes):
+        raise ModelError(
+            f"{model.name} was trained on gradients, and .model files have no place for weights on "
+            "kernel derivatives: `fflux convert MODEL DIRECTORY --plain` writes plain weights in "
+            "their place and says what is lost"
+        )
+
+
 def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[Path]:
     """Write one ``.model`` file for each property of each atom, such as ``WATER_iqa_O1.model``.
 
-    The system's name in the files is the molecule's in capitals, without the underscores that
+    Where equivalent atoms share a process, each gets it in the order of its own features. The
+    system's name in the files is the molecule's in capitals, without the underscores that
     DL_FFLUX cannot have in it.
 
     Parameters
@@ -179,8 +215,10 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
     Raises
     ------
     ModelError
-        If the directory is not empty or not a directory, or cannot be written.
+        If the model was trained on gradients; if the directory is not empty or not a directory, or
+        cannot be written.
     """
+    require_plain_weights(model)
     directory = Path(directory)
     system = re.sub(r"[^A-Z0-9]", "", model.name.upper()) or "MOLECULE"
     molecule = {
@@ -198,7 +236,7 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
             raise ModelError(f"{directory} is not empty; choose a new directory")
         paths = [directory / MOLECULE_FILE]
         paths[0].write_text(text + "\n", encoding="utf-8")
-        for process in model.processes:
+        for process in map(in_own_features, model.processes):
             atom, gp = process.atom, process.gp
             label = f"{model.symbols[atom]}{atom + 1}"
             for i, name in enumerate(process.properties):

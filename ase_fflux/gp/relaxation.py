@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ase_fflux.gp.likelihood import Likelihood
-from ase_fflux.gp.optimisers import Outcome
+from ase_fflux.gp.optimisers import Objective, Outcome
 
 PROBES = 32
 """Random vectors of an estimated gradient; for one output its error is then 1 to 3 %."""
@@ -24,12 +23,12 @@ class Relaxed(Outcome):
 
 
 def relax(
-    objective: Likelihood,
+    objective: Objective,
     start: np.ndarray,
     box: np.ndarray,
     curvature: np.ndarray,
     evaluations: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Relaxed:
     """Minimise -ln L from a good start whose curvature is known from a source.
@@ -37,13 +36,13 @@ def relax(
     Levenberg-Marquardt steps, -(H + mu)^-1 gradient, with a matrix H that begins as the source's
     information and learns from every gradient (BFGS update with Powell's damping; Nocedal, Wright,
     Numerical Optimization, 2nd ed., Springer 2006, procedure 18.2). Few steps need few digits:
-    gradients are estimated with random probes, values are exact. The last evaluation is a value
+    gradients may be estimated with random probes, values are exact. The last evaluation is a value
     alone, which accepts or rejects the last step.
 
     Parameters
     ----------
-    objective : Likelihood
-        On the whole set.
+    objective : Objective
+        On the whole set; a `Likelihood` if probes are wanted.
     start : (H,) array
         Logarithms of the hyperparameters.
     box : (2, H) array
@@ -53,8 +52,8 @@ def relax(
     evaluations : int
         Limit. It ends earlier when a step promises to lower -ln L by less than 1, a factor of e in
         the likelihood.
-    rng : numpy.random.Generator
-        Of the probes.
+    rng : numpy.random.Generator, optional
+        Of the probes; without it, gradients are exact.
     on_step : callable, optional
         As in `Optimiser.minimise`.
 
@@ -64,10 +63,12 @@ def relax(
         The best point evaluated; its value is inf where the kernel matrix of the start is not
         positive definite.
     """
-    shape = (len(objective.features), PROBES)
-    probes = np.asfortranarray(rng.choice([-1.0, 1.0], size=shape))
+    probes = ()
+    if rng is not None:
+        shape = (len(objective.features), PROBES)
+        probes = (np.asfortranarray(rng.choice([-1.0, 1.0], size=shape)),)
     x = np.clip(start, *box)
-    value, gradient = objective.value_and_gradient(x, probes)
+    value, gradient = objective.value_and_gradient(x, *probes)
     history, damping = [(1, value)], _DAMPING
     if on_step is not None:
         on_step(1, value)
@@ -81,9 +82,9 @@ def relax(
         if len(history) == evaluations - 1:
             new, slope = objective.value(trial), None
         else:
-            new, slope = objective.value_and_gradient(trial, probes)
+            new, slope = objective.value_and_gradient(trial, *probes)
         if slope is not None and np.isfinite(new):
-            curvature = _updated(curvature, trial - x, slope - gradient)
+            curvature = updated(curvature, trial - x, slope - gradient)
         if new < value:
             x, value, gradient = trial, new, slope
             damping = max(damping / 4.0, _DAMPING)
@@ -104,7 +105,7 @@ def _step(
     return step
 
 
-def _updated(b: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+def updated(b: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
     """The matrix that maps the step on the change of the gradient, damped to stay positive."""
     image = b @ step
     expected, seen = step @ image, step @ change

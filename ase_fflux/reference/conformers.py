@@ -67,8 +67,8 @@ def mirror_image(atoms: Atoms) -> Atoms | None:
     mirrored = atoms.positions * [1, 1, -1]
     pattern = Pattern.from_geometry("", atoms.numbers, atoms.positions / BOHR)
     images = mirrored[pattern.automorphisms]
-    handedness = _handedness(pattern, atoms.positions[None])[0]
-    same = (_handedness(pattern, images) * handedness >= 0).all(axis=1)
+    handedness = pattern.handedness(atoms.positions[None])[0]
+    same = (pattern.handedness(images) * handedness >= 0).all(axis=1)
     if not same.any():
         return None
     images = images[same]
@@ -82,13 +82,3 @@ def superposition(a: np.ndarray, b: np.ndarray) -> float:
     u, _, vt = np.linalg.svd(a.T @ b)
     u[:, 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))
     return float(np.sqrt(((a @ u @ vt - b) ** 2).sum(axis=1).mean()))
-
-
-def _handedness(pattern: Pattern, geometries: np.ndarray) -> np.ndarray:
-    """(G, centres) sign of the volume spanned by the neighbours of atoms with four of them."""
-    centres = [(i, n) for i, n in enumerate(pattern.neighbours) if len(n) == 4]
-    signs = np.zeros((len(geometries), len(centres)))
-    for column, (_, (first, *others)) in enumerate(centres):
-        edges = geometries[:, others] - geometries[:, None, first]
-        signs[:, column] = np.sign(np.linalg.det(edges))
-    return signs

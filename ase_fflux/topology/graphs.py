@@ -22,6 +22,7 @@ from ase_fflux.units import BOHR
 # not.
 BOND_SCALE = 1.3
 COINCIDENT = 0.5
+FLAT = 1e-3
 ISOMORPHISM_LIMIT = 50_000
 
 
@@ -180,6 +181,20 @@ class Pattern(Graph):
     def automorphisms(self) -> np.ndarray:
         """(n, N) int, all relabellings of the atoms that keep elements and bonds."""
         return isomorphisms(self, self)
+
+    def handedness(self, geometries: np.ndarray) -> np.ndarray:
+        """(G, centres) signs of the volumes spanned by the neighbours of atoms with four of them,
+        0 where these lie in a plane.
+
+        For geometries (G, N, 3) with the atoms in the order of the pattern.
+        """
+        centres = [n for n in self.neighbours if len(n) == 4]
+        signs = np.zeros((len(geometries), len(centres)))
+        for column, (first, *others) in enumerate(centres):
+            edges = geometries[:, others] - geometries[:, None, first]
+            volume = np.linalg.det(edges) / np.linalg.norm(edges, axis=2).prod(axis=1)
+            signs[:, column] = np.where(np.abs(volume) > FLAT, np.sign(volume), 0.0)
+        return signs
 
 
 def isomorphisms(pattern: Graph, graph: Graph, limit: int = ISOMORPHISM_LIMIT) -> np.ndarray:

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from ase.symbols import symbols2numbers
 
 from ase_fflux.cli.main import main
+from ase_fflux.forcefield import ForceField
 from ase_fflux.formats import locate, read_bundle, read_model_directory, write_bundle
 from ase_fflux.frames import features
 from ase_fflux.gp.kernels import Kernel
 from ase_fflux.gp.process import GaussianProcess
 from ase_fflux.molecule import AtomProcess, MoleculeModel
+from ase_fflux.tasks.plain import MAX_POINTS
 
 
 @pytest.fixture
@@ -126,3 +129,94 @@ def test_info_of_a_diatomic_model_without_provenance(work, capsys):
     assert "H1    H2      -         2       iqa\n" in out
     assert "no moments" in out
     assert "  not recorded\n" in out
+
+
+@pytest.fixture
+def trained_on_gradients(work, make_shared):
+    model = make_shared(n_points=30, rank=0)
+    write_bundle("joint.fflux", model)
+    return model
+
+
+def energy_of(model, geometry):
+    numbers = symbols2numbers(model.symbols)
+    forcefield = ForceField([model])
+    own = forcefield.match(geometry, numbers, explicit=[list(range(len(numbers)))])
+    return forcefield.evaluate(geometry, numbers, assignment=own, moments=True)
+
+
+def test_model_trained_on_gradients_needs_plain(work, trained_on_gradients, capsys):
+    (work / "old").mkdir()
+    (work / "old" / "WATER_iqa_O1.model").write_text("kept")
+    assert main(["convert", "joint.fflux", "old"]) == 2
+    error = capsys.readouterr().err
+    assert "fluoromethane was trained on gradients" in error and "--plain" in error
+    assert (work / "old" / "WATER_iqa_O1.model").read_text() == "kept"
+
+
+def test_plain(work, trained_on_gradients, capsys):
+    assert main(["convert", "joint.fflux", "models", "--plain"]) == 0
+    out = capsys.readouterr().out
+    assert "plain weights: up to 270 points in a process\n" in out
+    assert "loss at 50 geometries of 300 K dynamics: energy RMSE " in out
+    back = read_model_directory("models")
+    assert back.provenance["plain_weights"]["points"] == 270
+    geometry = trained_on_gradients.geometries[3]
+    expected, found = (energy_of(m, geometry) for m in (trained_on_gradients, back))
+    np.testing.assert_allclose(found.energies, expected.energies, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.moments, expected.moments, rtol=0, atol=1e-10)
+
+
+def test_plain_of_fewer_points(work, trained_on_gradients, capsys):
+    assert main(["convert", "joint.fflux", "models", "--plain", "--points", "201"]) == 0
+    assert "up to 200 points in a process, thinned from 270 (--points 270 keeps them)" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["my.fflux", "models", "--plain"], "water was not trained on gradients"),
+    (["my.fflux", "models", "--points", "9"], "--points is the size of what --plain makes"),
+    (["my.fflux", "models", "--points", "0"], "invalid positive whole number value: '0'"),
+    (["water", "x.fflux", "--plain"], "is a bundle already"),
+    (["joint.fflux", "models", "--plain", "--points", "1"], "give at least that many points"),
+])
+def test_plain_refused(work, trained_on_gradients, capsys, arguments, message):
+    before = sorted(work.iterdir())
+    try:
+        status = main(["convert", *arguments])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert sorted(work.iterdir()) == before
+
+
+def test_directory_has_no_gradients_to_do_without(work, capsys):
+    main(["convert", "water", "models"])
+    assert main(["convert", "models", "x.fflux", "--plain"]) == 2
+    assert "--plain is for .model files" in capsys.readouterr().err
+
+
+def test_info_of_a_model_that_shares(work, trained_on_gradients, capsys):
+    assert main(["info", "joint.fflux"]) == 0
+    out = capsys.readouterr().out
+    assert "moments up to charges, 30 labels, 15 of them with gradients\n" in out
+    assert "symmetry: 6 operations, 3 of them with reflection\n" in out
+    assert "noise levels: energy of an atom 0.0026255 kJ/mol, gradient 0.000514221 eV/A\n" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["H3", "H4", "H5", "iqa", "30", "3", "2", "180"] in rows
+    assert ["C1", "q00", "30", "1", "2", "60"] in rows
+
+
+def test_info_of_shared_processes_without_gradients(work, make_shared, capsys):
+    write_bundle("values.fflux", make_shared(n_points=4, gradients=False))
+    assert main(["info", "values.fflux"]) == 0
+    assert "4 labels, 0 of them with gradients" in capsys.readouterr().out
+
+
+def test_help_states_the_limit_that_is_used(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    assert f"(default: {MAX_POINTS})" in " ".join(capsys.readouterr().out.split())

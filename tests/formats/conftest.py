@@ -1,9 +1,14 @@
 """Made-up models: any smooth functions of any geometries will do."""
 
+import io
+import json
+import zipfile
+
 import numpy as np
 import pytest
 
 from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.formats.bundle import read_bundle
 from ase_fflux.frames import features, n_features
 from ase_fflux.gp.kernels import Kernel
 from ase_fflux.gp.process import GaussianProcess
@@ -92,3 +97,68 @@ def assert_same_predictions():
             np.testing.assert_allclose(second[key], values, rtol=0, atol=1e-12, err_msg=str(key))
 
     return compare
+
+
+def atomic_values(model, geometries):
+    """{(atom, property): (G,) predictions} at geometries, orders and reflections undone here."""
+    values = {}
+    for p in model.processes:
+        x = features(geometries, model.alf, p.atom)
+        if p.order is not None:
+            x = x[:, p.order]
+        if p.mirrored:
+            x[:, 4::3] = np.pi - x[:, 4::3]
+        for name, value in zip(p.properties, p.gp.predict(x), strict=True):
+            odd = name in ("q10", "q21c", "q21s")
+            values[p.atom, name] = -value if p.mirrored and odd else value
+    return values
+
+
+@pytest.fixture(scope="session")
+def assert_same_atoms():
+    """Function that compares all properties of all atoms (up to rank 2) at random geometries."""
+
+    def compare(a, b, tolerance=1e-10):
+        rng = np.random.default_rng(9)
+        geometries = a.reference_geometry + 0.1 * rng.normal(size=(10, len(a.symbols), 3))
+        first, second = atomic_values(a, geometries), atomic_values(b, geometries)
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            np.testing.assert_allclose(second[key], value, rtol=0, atol=tolerance, err_msg=str(key))
+
+    return compare
+
+
+def rebuilt_bundle(content, header=None, arrays=None, drop=()):
+    """The bundle with changes: to the header (a function), to arrays (by name), without some."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
+        names = [*old.namelist(), *(f"{n}.npy" for n in arrays or {})]
+        for name in dict.fromkeys(names):
+            if name in drop:
+                continue
+            if name == "header.json":
+                parsed = json.loads(old.read(name))
+                parsed = header(parsed) or parsed if header else parsed
+                new.writestr(name, json.dumps(parsed))
+            elif name[:-4] in (arrays or {}):
+                buffer = io.BytesIO()
+                np.save(buffer, arrays[name[:-4]])
+                new.writestr(name, buffer.getvalue())
+            else:
+                new.writestr(name, old.read(name))
+    return target.getvalue()
+
+
+@pytest.fixture(scope="session")
+def rebuilt():
+    return rebuilt_bundle
+
+
+@pytest.fixture
+def read_bytes(tmp_path):
+    def read(content):
+        (tmp_path / "m.fflux").write_bytes(content)
+        return read_bundle(tmp_path / "m.fflux")
+
+    return read

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -6,7 +7,11 @@ import numpy as np
 import pytest
 
 from ase_fflux.errors import ModelError
-from ase_fflux.formats.model_directory import read_model_directory, write_model_directory
+from ase_fflux.formats.model_directory import (
+    in_own_features,
+    read_model_directory,
+    write_model_directory,
+)
 from ase_fflux.frames import features
 
 
@@ -127,6 +132,36 @@ def test_only_new_directories_are_written(tmp_path, written, make_molecule):
         assert not (tmp_path / "third").exists()
     finally:
         del model.provenance["bad"]
+
+
+def test_shared_processes_are_written_in_the_order_of_each_atom(
+    tmp_path, make_shared, assert_same_atoms
+):
+    model = make_shared(n_points=6, rank=2, gradients=False)
+    write_model_directory(tmp_path / "models", model)
+    back = read_model_directory(tmp_path / "models")
+    assert all(p.order is None and not p.mirrored for p in back.processes)
+    assert_same_atoms(model, back)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_in_own_features(make_shared, assert_same_atoms, mirrored):
+    model = make_shared(n_points=6, rank=2)
+    order = np.array([0, 1, 2, 6, 7, 8, 3, 4, 5])
+    processes = tuple(
+        dataclasses.replace(p, order=order, mirrored=mirrored)
+        for p in model.processes
+    )
+    shared = dataclasses.replace(model, processes=processes)
+    own = dataclasses.replace(model, processes=tuple(map(in_own_features, processes)))
+    assert all(p.order is None and not p.mirrored for p in own.processes)
+    assert_same_atoms(shared, own)
+
+
+def test_gradients_have_no_place(tmp_path, make_shared):
+    with pytest.raises(ModelError, match="fluoromethane was trained on gradients.*--plain"):
+        write_model_directory(tmp_path / "models", make_shared(n_points=4))
+    assert not (tmp_path / "models").exists()
 
 
 def test_published_water(reference):

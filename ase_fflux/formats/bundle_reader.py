@@ -1,0 +1,255 @@
+"""What is read from a bundle, checked; the format is described in `ase_fflux.formats.bundle`."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from ase_fflux.errors import ModelError
+from ase_fflux.formats.dialects import ROUNDING
+from ase_fflux.formats.model_file import PROPERTIES
+from ase_fflux.frames import features, n_features
+from ase_fflux.gp.kernels import Kernel
+from ase_fflux.gp.process import GaussianProcess
+from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
+from ase_fflux.shared import Shared, SharedProcess
+from ase_fflux.symmetry import AtomClass, Symmetry
+
+FORMAT = "ase-fflux bundle"
+VERSION = 2
+"""The newest that is read and written."""
+CHECKED = 3
+"""Labels whose predictions are repeated on reading."""
+HEADER = "header.json"
+
+
+def expanded(model: MoleculeModel, process: SharedProcess) -> GaussianProcess:
+    """The process with its images, as the first of its atoms refers to it."""
+    first = process.atoms.atoms[0]
+    return next(
+        p.gp for p in model.processes if (p.atom, p.properties) == (first, process.properties)
+    )
+
+
+def first_inputs(gp: GaussianProcess, process: SharedProcess) -> np.ndarray:
+    """Inputs of all atoms at the first labels, as the atoms see them."""
+    _, m, n = process.weights.shape
+    f = gp.kernel.n_features
+    return gp.inputs[:m * n].reshape(m, n, f)[:, :CHECKED].reshape(-1, f)
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise ModelError(f"{fault}: the bundle is damaged, fetch it again or rebuild it")
+
+
+class BundleReader:
+    """An open bundle; whatever is read from it is checked."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self.archive = archive
+        header = json.loads(archive.read(HEADER)) if HEADER in archive.namelist() else {}
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ModelError("not an ase-fflux bundle")
+        version = header.get("version")
+        if type(version) is not int or version < 1:
+            raise ModelError(f"version {version!r} of the bundle's format is not known")
+        if version > VERSION:
+            raise ModelError(
+                f"the bundle is of version {version}, this ase-fflux reads up to {VERSION}: "
+                "update ase-fflux (pip install --upgrade ase-fflux)"
+            )
+        self.header = header
+        self.symbols = header["symbols"]
+        _require(
+            isinstance(self.symbols, list) and len(self.symbols) >= 2
+            and all(isinstance(s, str) and s in atomic_numbers for s in self.symbols),
+            "the list of elements is wrong",
+        )
+        self.n_atoms = len(self.symbols)
+        self.alf = np.array(header["alf"])
+        self._check_alf()
+
+    def _check_alf(self) -> None:
+        n = self.n_atoms
+        _require(self.alf.shape == (n, 3) and self.alf.dtype.kind == "i",
+                 f"the local frames are not one row of three atoms for each of {n} atoms")
+        used = self.alf[:, :2] if n == 2 else self.alf
+        good = (
+            (self.alf[:, 0] == np.arange(n)).all() and ((used >= 0) & (used < n)).all()
+            and all(len(set(row)) == len(row) for row in used.tolist())
+            and (n > 2 or (self.alf[:, 2] == -1).all())
+        )
+        _require(good, "a local frame (alf) is not of three different atoms of the molecule")
+
+    def model(self) -> MoleculeModel:
+        """The whole model."""
+        header, n = self.header, self.n_atoms
+        _require(isinstance(header["name"], str) and isinstance(header["provenance"], dict)
+                 and isinstance(header["processes"], list), "the header is wrong")
+        self.geometries = self.array("geometries", (None, n, 3)) if header["geometries"] else None
+        reference = self.array("reference_geometry", (n, 3))
+        if header["version"] > 1:
+            return self.shared_model(reference)
+        self.inputs: dict[object, np.ndarray] = {}
+        processes = tuple(self.process(g, entry) for g, entry in enumerate(header["processes"]))
+        self.check_complete([(p.atom, name) for p in processes for name in p.properties])
+        return MoleculeModel(
+            header["name"], tuple(self.symbols), self.alf, processes, reference, self.geometries,
+            header["provenance"],
+        )
+
+    def check_complete(self, named: list[tuple[int, str]]) -> None:
+        """Each atom has an energy, and each property once."""
+        _require(len(set(named)) == len(named), "a property stands twice")
+        _require(all((a, ENERGY) in named for a in range(self.n_atoms)), "an atom has no energy")
+
+    def properties_and_noise(self, g: int, entry: dict) -> tuple[tuple[str, ...], float]:
+        """Of process g."""
+        names, noise = entry["properties"], entry["noise"]
+        _require(isinstance(names, list) and names and set(names) <= set(PROPERTIES),
+                 f"process {g} has unknown properties")
+        return tuple(names), self.not_negative(noise, f"noise of process {g}")
+
+    def not_negative(self, value, what: str) -> float:
+        """A finite number from 0."""
+        _require(type(value) in (int, float) and 0 <= value < np.inf, f"the {what} is wrong")
+        return float(value)
+
+    def kernel(self, g: int, f: int) -> Kernel:
+        """Of process g, with f features."""
+        theta = self.array(f"{g}_kernel", (3, f))
+        _require((theta >= 0).all(), f"negative theta of process {g}")
+        return Kernel(*theta)
+
+    def process(self, g: int, entry: dict) -> AtomProcess:
+        """Process g of version 1."""
+        names, noise = self.properties_and_noise(g, entry)
+        atom = entry["atom"]
+        _require(type(atom) is int and 0 <= atom < self.n_atoms, f"process {g} has no atom")
+        inputs = self.process_inputs(atom, entry["inputs"])
+        n, f = inputs.shape
+        gp = GaussianProcess(
+            inputs, self.kernel(g, f), self.array(f"{g}_mean", (len(names),)),
+            self.array(f"{g}_weights", (len(names), n)), noise,
+        )
+        self.check_predictions(g, gp, inputs[:CHECKED], atom, names)
+        return AtomProcess(atom, names, gp)
+
+    def check_predictions(self, g: int, gp: GaussianProcess, inputs, atom: int, names) -> None:
+        """Predictions of process g are those that were stored with it."""
+        check = self.array(f"{g}_check", (len(names), len(inputs)))
+        size = np.abs(gp.weights).sum(axis=1)
+        if gp.derivative_weights is not None:
+            size = size + np.abs(gp.derivative_weights).sum(axis=1) @ (1 + 2 * gp.kernel.theta)
+        # features differ between machines by rounding, which large weights magnify
+        bound = 10 * ROUNDING * (1 + size + np.abs(gp.mean))
+        off = np.abs(gp.predict(inputs) - check).max(axis=1)
+        _require(bool((off <= bound).all()), f"atom {atom} {', '.join(names)}: predictions stored "
+                 f"with the model are not reproduced (off by {off.max():.1e})")
+
+    def shared_model(self, reference: np.ndarray) -> MoleculeModel:
+        """A model of version 2."""
+        header = self.header
+        _require(self.geometries is not None, "the training geometries are missing")
+        symmetry = self.symmetry(header["symmetry"])
+        gradient_weights = None
+        if header["gradients"]:
+            gradient_weights = self.array("gradient_weights", self.geometries.shape)
+        classes = {c.atoms: c for c in symmetry.classes(self.alf)}
+        processes = tuple(
+            self.shared_process(g, entry, classes) for g, entry in enumerate(header["processes"])
+        )
+        self.check_complete([
+            (atom, name) for p in processes for atom in p.atoms.atoms for name in p.properties
+        ])
+        _require(gradient_weights is not None or all(p.variance == 0 for p in processes),
+                 "the weights of the gradients are missing")
+        shared = Shared(
+            symmetry, processes, gradient_weights,
+            self.not_negative(header["energy_noise"], "noise of the energies"),
+            self.not_negative(header["gradient_noise"], "noise of the gradients"),
+        )
+        model = shared_model(
+            header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
+            header["provenance"],
+        )
+        for g, process in enumerate(processes):
+            gp = expanded(model, process)
+            self.check_predictions(
+                g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
+            )
+        return model
+
+    def symmetry(self, content: dict) -> Symmetry:
+        """A group of operations that keep the elements and to which the local frames fit."""
+        n = self.n_atoms
+        permutations, mirrored = np.array(content["permutations"]), np.array(content["mirrored"])
+        good = permutations.ndim == 2 and permutations.dtype.kind == "i"
+        good = good and mirrored.dtype == bool and mirrored.shape == permutations.shape[:1]
+        _require(good and np.array_equal(np.sort(permutations), [range(n)] * len(mirrored)),
+                 "a symmetry operation is no permutation of the atoms")
+        symbols = np.array(self.symbols)
+        _require(bool((symbols[permutations] == symbols).all()),
+                 "a symmetry operation exchanges different elements")
+
+        def operations(rows, mirrors):
+            return list(zip(map(tuple, rows.tolist()), mirrors.tolist(), strict=True))
+
+        # x'[i] = x[p[i]] and then x''[i] = x'[q[i]] is x''[i] = x[p[q[i]]]
+        products = permutations[:, permutations].reshape(-1, n)
+        group = operations(permutations, mirrored)
+        _require(
+            group[:1] == [(tuple(range(n)), False)] and len(set(group)) == len(group)
+            and set(operations(products, (mirrored[:, None] ^ mirrored).ravel())) <= set(group),
+            "the symmetry operations are no group that begins with the identity",
+        )
+        symmetry = Symmetry(permutations, mirrored)
+        _require(np.array_equal(symmetry.carried_alf(self.alf), self.alf),
+                 "the local frames of equivalent atoms do not correspond")
+        return symmetry
+
+    def shared_process(
+        self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
+    ) -> SharedProcess:
+        """Process g of version 2."""
+        names, noise = self.properties_and_noise(g, entry)
+        atoms = classes.get(tuple(entry["atoms"]))
+        _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")
+        variance = self.not_negative(entry["variance"], f"variance of process {g}")
+        _require(variance == 0 or names == (ENERGY,),
+                 f"process {g} has gradients but is not of energies")
+        kernel = self.kernel(g, n_features(self.n_atoms))
+        _require(np.array_equal(kernel.theta, kernel.theta[atoms.tie]),
+                 f"equivalent features of process {g} differ in theta")
+        return SharedProcess(
+            atoms, names, kernel, self.array(f"{g}_mean", (len(names),)),
+            self.array(f"{g}_weights", (len(names), len(atoms.atoms), len(self.geometries))),
+            noise, variance,
+        )
+
+    def process_inputs(self, atom: int, number) -> np.ndarray:
+        """Stored inputs of that number, or the features of an atom where it is None."""
+        key = ("features", atom) if number is None else number
+        if key not in self.inputs:
+            if number is not None:
+                _require(type(number) is int, "the number of an array of inputs is wrong")
+                self.inputs[key] = self.array(f"inputs_{number}", (None, n_features(self.n_atoms)))
+            else:
+                _require(self.geometries is not None, "the training geometries are missing")
+                self.inputs[key] = features(self.geometries, self.alf, atom)
+        return self.inputs[key]
+
+    def array(self, name: str, shape: tuple) -> np.ndarray:
+        """An array of finite numbers; None in its shape stands for any length from 1."""
+        content = self.archive.read(f"{name}.npy")  # checks the CRC
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        good = array.dtype == np.dtype("<f8") and array.ndim == len(shape) and all(
+            length == (expected or max(length, 1))
+            for length, expected in zip(array.shape, shape, strict=True)
+        )
+        _require(good, f"{name} is not an array of numbers of the right shape")
+        _require(bool(np.isfinite(array).all()), f"{name} holds numbers that are not finite")
+        return array
