@@ -70,13 +70,13 @@ class SharedProcess:
         """
         members, atoms = self.atoms.atoms, self.atoms
         inputs = np.stack([
-            _transformed(features(geometries, alf, atom), order, mirrored, np.pi)
+            transformed(features(geometries, alf, atom), order, mirrored, np.pi)
             for atom, order, mirrored in zip(members, atoms.order, atoms.mirrored, strict=True)
         ])
         slopes = None
         if self.variance > 0:
             slopes = np.stack([
-                _transformed(
+                transformed(
                     np.einsum(
                         "jfnk,jnk->jf", feature_jacobians(geometries, alf, atom), gradient_weights
                     ), order, mirrored, 0.0,
@@ -87,10 +87,10 @@ class SharedProcess:
         all_inputs, all_weights, all_slopes = [], [], []
         for order, mirrored in zip(atoms.view_order, atoms.view_mirrored, strict=True):
             sign = signs if mirrored else np.ones_like(signs)
-            all_inputs.append(_transformed(inputs, order, mirrored, np.pi))
+            all_inputs.append(transformed(inputs, order, mirrored, np.pi))
             all_weights.append(sign[:, None, None] * self.weights)
             if slopes is not None:
-                all_slopes.append(_transformed(slopes, order, mirrored, 0.0))
+                all_slopes.append(transformed(slopes, order, mirrored, 0.0))
         f = inputs.shape[-1]
         return GaussianProcess(
             np.concatenate(all_inputs).reshape(-1, f), self.kernel, self.mean,
@@ -100,7 +100,7 @@ class SharedProcess:
         )
 
 
-def _transformed(values, order, mirrored, turn):
+def transformed(values: np.ndarray, order: np.ndarray, mirrored: bool, turn: float) -> np.ndarray:
     """Features (..., F) in another order, polar angles reflected to turn - theta if mirrored."""
     values = values[..., order]
     if mirrored:

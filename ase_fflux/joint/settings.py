@@ -31,9 +31,6 @@ class JointSettings:
         Evaluations of the likelihood for each of them.
     transfer : bool
         False for direct learning.
-    max_memory : float
-        Bytes that the solution may use. Where all gradients need more, those are used that add
-        most.
     seed : int
         Of the choice of sources.
     """
@@ -45,7 +42,6 @@ class JointSettings:
     sizes: tuple[int, ...] = (30, 60, 120)
     evaluations: tuple[int, ...] = (60, 20, 8)
     transfer: bool = True
-    max_memory: float = np.inf
     seed: int = 0
 
     def __post_init__(self):
@@ -64,6 +60,5 @@ class JointSettings:
     def record(self) -> dict:
         """The settings for a provenance, JSON-able."""
         return asdict(self) | {
-            "max_memory": None if self.max_memory == np.inf else self.max_memory,
             "protocol": "transfer learning" if self.transfer else "direct learning",
         }

@@ -40,8 +40,8 @@ class Hyperparameters:
     gradient_noise: np.ndarray
 
 
-class JointSystem:
-    """The factorised system.
+class JointFactor:
+    """The covariance of all observations, factorised; it does not depend on their values.
 
     Parameters
     ----------
@@ -59,14 +59,12 @@ class JointSystem:
 
     Attributes
     ----------
-    mean : (K,) array
-        Constant means of the classes (hartree).
-    energy_weights : list of (m, n) arrays
-        Dual weights of the energies of each class.
-    gradient_weights : (g, D) array
-        Dual weights of the gradients.
-    negative_log_likelihood : float
-        Without its constant.
+    energy_factors : list of (m n, m n) arrays
+        Lower Cholesky factors of the energies of each class.
+    mixed : list of (m n, g D) arrays
+        Covariances of these with the gradients, half solved.
+    schur_factor : (g D, g D) array
+        Lower Cholesky factor of the Schur complement.
     """
 
     def __init__(self, data: JointData, hyperparameters: Hyperparameters, threads: int = 1):
@@ -75,7 +73,6 @@ class JointSystem:
             t[p.feature] for t, p in zip(hyperparameters.theta, data.points, strict=True)
         ]
         self._factorise()
-        self._solve()
 
     def _factorise(self):
         h, data = self.hyperparameters, self.data
@@ -112,6 +109,26 @@ class JointSystem:
         if len(bottom):
             bottom = blas.dtrsm(1.0, self.schur_factor.T, bottom.T, side=1, lower=0).T
         return tops, bottom
+
+
+class JointSystem(JointFactor):
+    """The solution for the values of the observations; parameters and errors of `JointFactor`.
+
+    Attributes
+    ----------
+    mean : (K,) array
+        Constant means of the classes (hartree).
+    energy_weights : list of (m, n) arrays
+        Dual weights of the energies of each class.
+    gradient_weights : (g, D) array
+        Dual weights of the gradients.
+    negative_log_likelihood : float
+        Without its constant.
+    """
+
+    def __init__(self, data: JointData, hyperparameters: Hyperparameters, threads: int = 1):
+        super().__init__(data, hyperparameters, threads)
+        self._solve()
 
     def _solve(self):
         data = self.data

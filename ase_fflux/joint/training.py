@@ -34,7 +34,7 @@ _FAR = 8.0
 
 @dataclass(frozen=True, eq=False)
 class JointResult:
-    """A trained joint process and how it came about.
+    """A solved joint process.
 
     Attributes
     ----------
@@ -43,17 +43,17 @@ class JointResult:
     gradient_weights : (n, N, 3) array
         Dual weights of the total gradients (bohr/hartree), zero for labels without.
     hyperparameters : Hyperparameters
-    steps : tuple of Step
-        Objectives are values of -ln L.
-    seconds : float
-        Wall time of everything.
+    n_gradients : int
+        Labels whose gradients were used.
+    negative_log_likelihood : float
+        Without its constant.
     """
 
     processes: list[SharedProcess]
     gradient_weights: np.ndarray
     hyperparameters: Hyperparameters
-    steps: tuple[Step, ...]
-    seconds: float
+    n_gradients: int
+    negative_log_likelihood: float
 
 
 def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperparameters:
@@ -70,13 +70,13 @@ def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperpa
     )
 
 
-def train_joint(
+def find_hyperparameters(
     data: JointData,
     settings: JointSettings,
     threads: int = 1,
     on_step: Callable[[str, int, int], None] | None = None,
-) -> JointResult:
-    """Train.
+) -> tuple[Hyperparameters, tuple[Step, ...]]:
+    """Search on small sources.
 
     Parameters
     ----------
@@ -94,14 +94,34 @@ def train_joint(
     TrainingError
         Too few labels, or covariances that are not positive definite.
     """
-    begin = perf_counter()
     if len(data) < 2:
         raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
     search = _Search(data, settings, threads, on_step)
     x = search.transferred() if settings.transfer else search.direct()
-    hyperparameters = search.likelihood.unpack(x)
-    data = choose_gradients(data, hyperparameters, settings.max_memory)
-    start = perf_counter()
+    return search.likelihood.unpack(x), tuple(search.steps)
+
+
+def solve(
+    data: JointData, hyperparameters: Hyperparameters, threads: int = 1,
+    max_memory: float = np.inf,
+) -> JointResult:
+    """The processes with these hyperparameters.
+
+    Parameters
+    ----------
+    data, threads
+        As in `find_hyperparameters`.
+    hyperparameters : Hyperparameters
+        Theirs.
+    max_memory : float
+        Bytes. Where all gradients need more, those are used that add most.
+
+    Raises
+    ------
+    TrainingError
+        Covariances that are not positive definite, or too large for memory without any gradient.
+    """
+    data = choose_gradients(data, hyperparameters, max_memory)
     try:
         system = JointSystem(data, hyperparameters, threads)
     except np.linalg.LinAlgError as error:
@@ -109,17 +129,13 @@ def train_joint(
             f"the covariance of {len(data)} labels is not positive definite ({error}): remove "
             "duplicate labels or raise the noise levels"
         ) from None
-    value = system.negative_log_likelihood
-    search.steps.append(Step(
-        "solution", len(data), 1, perf_counter() - start, value, value, search.steps[-1].stage
-    ))
     return JointResult(
-        _processes(system), cartesian_weights(system), hyperparameters, tuple(search.steps),
-        perf_counter() - begin,
+        _processes(system), _cartesian_weights(system), hyperparameters, len(data.with_gradient),
+        system.negative_log_likelihood,
     )
 
 
-def cartesian_weights(system: JointSystem) -> np.ndarray:
+def _cartesian_weights(system: JointSystem) -> np.ndarray:
     """Dual weights of the gradients along all coordinates (n, N, 3), zero where there is none."""
     data = system.data
     weights = np.zeros(data.directions.shape[:2])

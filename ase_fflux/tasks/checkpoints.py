@@ -24,7 +24,7 @@ from ase_fflux.gp.process import GaussianProcess
 from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.gp.training import Step, TrainingResult
 
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError, TypeError,
     NotImplementedError, RuntimeError,
 )
@@ -93,5 +93,5 @@ def read_checkpoint(path: Path, trained_on: str) -> TrainingResult | None:
                 process=process, objective=header["objective"], log_theta=archive["log_theta"],
                 evaluations=header["evaluations"], seconds=header["seconds"], steps=steps,
             )
-    except _DAMAGE:
+    except DAMAGE:
         return None

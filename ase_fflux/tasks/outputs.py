@@ -2,13 +2,20 @@
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from ase_fflux import __version__
+
+
+@contextmanager
+def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar that shows nothing; gives a function to call with increments."""
+    yield lambda n: None
 
 
 class OutputFiles:
