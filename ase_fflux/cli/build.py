@@ -4,10 +4,16 @@ import argparse
 from pathlib import Path
 
 from ase_fflux.cli import options
+from ase_fflux.errors import FFLUXError
+
+_LABELS, _ENERGIES_ONLY = 300, 2000
 
 _DESCRIPTION = """\
 Make a model for a molecule from GFN2-xTB labels: optimise, sample, label, train, test on a separate
 trajectory, and report. All frames of FILE are taken as conformers; mirror images are added.
+
+The model learns all atomic energies and the total gradient together, and equivalent atoms learn
+from each other. Options of training below concern the moments, or all with --energies-only.
 
 Labels are GFN2-xTB's own decomposition of its energy into atoms, its charges, atomic dipoles and
 quadrupoles. They are not IQA energies.
@@ -21,7 +27,9 @@ example:
   fflux opt ethanol.xyz --model ethanol.fflux
 
 The working folder NAME-build keeps minima and labels (extended xyz). A build that was interrupted
-goes on where it stopped when it is started again; no finished label is lost.
+goes on where it stopped when it is started again; no finished label is lost. The last line of the
+report says what more labels would bring: add them with a larger --labels and another -o, or after
+moving the model away.
 """
 
 
@@ -41,11 +49,24 @@ def add_parser(subparsers) -> None:
         help="bundle to write (default: FILE's name with .fflux in the current directory)",
     )
     add = parser.add_argument
-    add("--labels", type=options.natural, default=2000, metavar="N",
-        help="training labels (default: %(default)s)")
+    add("--labels", type=options.natural, metavar="N",
+        help=f"training labels (default: {_LABELS}, with --energies-only {_ENERGIES_ONLY}); the "
+        "same command with a larger N adds to those that are there")
     add("--temperature", type=options.positive, default=500.0, metavar="T",
         help="of the dynamics that half of them come from, in K (default: %(default)g); lower it "
         "for what falls apart")
+    add("--goal", type=options.positive, default=0.02, metavar="F",
+        help="force RMSE on the test trajectory, in eV/A, that is good enough: the report says how "
+        "many labels it needs (default: %(default)g)")
+    add("--stop", action="store_true",
+        help="stop labelling after a quarter or half of the labels if the goal is reached by then "
+        "(default: use all)")
+    add("--energies-only", action="store_true",
+        help="learn from atomic energies alone, each atom by itself, as FFLUX models usually do: "
+        "needs many more labels (default: from energies and total gradients together)")
+    add("--no-symmetry", action="store_true",
+        help="let equivalent atoms learn apart, and no label from its mirror image (default: with "
+        "symmetry)")
     add("--test-frames", type=options.natural, default=500, metavar="N",
         help="frames of the 300 K test trajectory (default: %(default)s)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
@@ -58,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.reference.tblite_source import GFN2
     from ase_fflux.tasks.build import BuildSettings, build
+    from ase_fflux.tasks.joint import JointTraining
+    from ase_fflux.tasks.labelling import LabelSettings
     from ase_fflux.tasks.validate import table
 
     conformers = options.read_conformers(args.geometry)
@@ -65,14 +88,22 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix != ".fflux":
         output = output.with_name(output.name + ".fflux")
     folder = output.with_name(output.stem + "-build")
-    settings = BuildSettings(
-        labels=args.labels, temperature=args.temperature, test_frames=args.test_frames,
-        seed=args.seed, charge=args.charge,
+    sampling = LabelSettings(
+        temperature=args.temperature, test_frames=args.test_frames, seed=args.seed,
+        charge=args.charge,
     )
+    usual = _ENERGIES_ONLY if args.energies_only else _LABELS
+    settings = BuildSettings(args.labels or usual, sampling, args.goal, args.stop)
+    training = settings_of(args)
+    if not args.energies_only:
+        training = JointTraining(moments=training, symmetry=not args.no_symmetry)
+    elif args.stop or args.no_symmetry:
+        option = "--stop" if args.stop else "--no-symmetry"
+        raise FFLUXError(f"{option} does not go with --energies-only: leave one of them out")
     try:
         result = build(
-            conformers, output, GFN2(args.charge), settings, settings_of(args),
-            folder, command=args.command, progress=options.progress,
+            conformers, output, GFN2(args.charge), settings, training,
+            folder, command=args.command, progress=options.progress, say=print,
         )
     except KeyboardInterrupt:
         print(f"\ninterrupted; labels are kept in {folder}: the same command goes on from there")
@@ -80,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
     print(f"errors against {GFN2.method}, {result.test.frames} frames at "
-          f"{settings.test_temperature:g} K and {len(result.minima)} minima:")
+          f"{sampling.test_temperature:g} K and {len(result.minima)} minima:")
     for name, value, unit in table(result.test, result.minima):
         print(f"  {name:42} {value:10.4g} {unit}")
+    if result.curve is not None:
+        print(result.curve.advice(settings.goal))
     return 0

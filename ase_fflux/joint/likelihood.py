@@ -84,26 +84,30 @@ class JointLikelihood:
             return np.inf, np.zeros_like(x)
         h, data = system.hyperparameters, self.data
         beta = system.gradient_weights.ravel()
-        inverse, _ = lapack.dpotri(system.schur_factor.T.copy(order="F"), lower=0, overwrite_c=1)
+        inverse = system.schur_factor.T.copy(order="F")
+        if beta.size:  # BLAS and LAPACK refuse empty matrices
+            inverse, _ = lapack.dpotri(inverse, lower=0, overwrite_c=1)
         by_theta, by_variance, energy_trace = [], [], np.zeros(len(data))
         gradient_weight = inverse.T  # lower in C order
         for a in range(len(data.points)):
             factor, mixed = system.energy_factors[a], system.mixed[a]
             w = system.energy_weights[a].ravel()
-            y = blas.dtrsm(1.0, factor.T, mixed.T, side=1, lower=0, trans_a=1)  # (K^-1 X)^T
-            z = blas.dtrsm(1.0, system.schur_factor.T, y, lower=0, trans_a=1)
             block, _ = lapack.dpotri(factor.T.copy(order="F"), lower=0, overwrite_c=1)
-            block = blas.dsyrk(1.0, z, beta=1.0, c=block, trans=1, lower=0, overwrite_c=1)
             block = blas.dsyr(-1.0, w, a=block, lower=0, overwrite_a=1)
-            cross = blas.dtrsm(-1.0, system.schur_factor.T, z, lower=0, overwrite_b=1)
-            cross = blas.dger(-1.0, beta, w, a=cross, overwrite_a=1)
+            cross = mixed.T
+            if beta.size:
+                y = blas.dtrsm(1.0, factor.T, cross, side=1, lower=0, trans_a=1)  # (K^-1 X)^T
+                z = blas.dtrsm(1.0, system.schur_factor.T, y, lower=0, trans_a=1)
+                block = blas.dsyrk(1.0, z, beta=1.0, c=block, trans=1, lower=0, overwrite_c=1)
+                cross = blas.dtrsm(-1.0, system.schur_factor.T, z, lower=0, overwrite_b=1)
+                cross = blas.dger(-1.0, beta, w, a=cross, overwrite_a=1)
             slope, share = self._contract(a, system.theta[a], block.T, cross.T,
                                           gradient_weight, beta)
             energy_trace += np.diagonal(block).reshape(-1, len(data)).sum(axis=0)
             by_feature = np.bincount(data.points[a].feature, slope) * h.theta[a]
             by_theta.append(0.5 * h.variance[a] * np.bincount(self._ties[a], by_feature))
             by_variance.append(0.5 * h.variance[a] * share)
-        gradient_trace = (np.diagonal(inverse) - beta**2).reshape(len(data.with_gradient), -1)
+        gradient_trace = (np.diagonal(inverse) - beta**2).reshape(-1, data.directions.shape[2])
         by_noise = [
             h.energy_noise**2 * np.bincount(data.source, energy_trace, self._n_sources),
             h.gradient_noise**2 * np.bincount(

@@ -150,7 +150,7 @@ class JointSystem(JointFactor):
         v = bottom @ coefficients
         residuals = [t @ coefficients for t in tops]
         beta = lapack.dtrtrs(self.schur_factor.T, v)[0] if len(v) else v
-        self.gradient_weights = beta.reshape(len(data.with_gradient), -1)
+        self.gradient_weights = beta.reshape(-1, data.directions.shape[2])
         self.energy_weights = [
             lapack.dtrtrs(factor.T, r - x @ beta)[0].reshape(e.shape)
             for factor, r, x, e in zip(

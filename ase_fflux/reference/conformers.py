@@ -12,7 +12,7 @@ _SAME = 0.1
 """Angstrom; conformers closer than this are one."""
 
 
-def minima(conformers: list[Atoms], source, fmax: float = 1e-4, steps: int = 2000) -> list[Atoms]:
+def minima(conformers: list[Atoms], source, fmax: float = 1e-5, steps: int = 2000) -> list[Atoms]:
     """Optimise every conformer with the label source, and add mirror images that differ.
 
     The gauche conformer of ethanol has a mirror image of the same energy that a model must know as

@@ -48,17 +48,19 @@ class Portion:
         Molecular dynamics, or displacements along normal modes.
     temperature : float
         Kelvin.
-    frames : int
-        Number of geometries, spread evenly over the conformers.
+    share : float
+        Of all geometries; spread evenly over the conformers.
     """
 
     kind: Literal["md", "nm"]
     temperature: float
-    frames: int
+    share: float
 
     def __post_init__(self):
         if self.kind not in ("md", "nm"):
             raise LabelError(f"unknown kind of sample {self.kind!r}: 'md' or 'nm'")
+        if not self.share > 0:
+            raise LabelError(f"the share of a sample must be above zero, not {self.share}")
 
     @property
     def origin(self) -> str:
@@ -67,9 +69,12 @@ class Portion:
 
 
 def sample(
-    conformers: Sequence[Atoms], source, portions: Sequence[Portion], seed: int, *, skip: int = 0
+    conformers: Sequence[Atoms], source, portions: Sequence[Portion], count: int, seed: int, *,
+    skip: int = 0,
 ) -> Iterator[tuple[str, Atoms]]:
-    """Geometries of all portions, portion by portion and conformer by conformer.
+    """Geometries of all portions and conformers in turn, in proportion to their shares.
+
+    The first geometries of a larger sample are those of a smaller one, so that a sample can grow.
 
     Parameters
     ----------
@@ -80,10 +85,13 @@ def sample(
         With ``label(atoms)`` and ``calculator()``, such as `GFN2`.
     portions : sequence of Portion
         What to sample.
+    count : int
+        Number of geometries.
     seed : int
         Seed; every portion of every conformer has a stream of random numbers of its own.
     skip : int
-        Number of geometries at the beginning to leave out, such as those already labelled.
+        Number of geometries at the beginning to leave out, such as those already labelled. The
+        dynamics that lead to the next ones are repeated.
 
     Yields
     ------
@@ -97,29 +105,36 @@ def sample(
     LabelError
         If a conformer is not a minimum or a molecule does not survive the dynamics.
     """
+    streams = [
+        (portion.share / len(conformers), portion, conformer, [seed, p, c])
+        for p, portion in enumerate(portions) for c, conformer in enumerate(conformers)
+    ]
+    shares = np.array([share for share, *_ in streams])
+    shares /= shares.sum()
+    turns, drawn = [], np.zeros(len(streams), dtype=int)
+    for k in range(count):
+        # the stream that is farthest behind its share; rounded, so that ties go to the first
+        turns.append(int(np.argmax(np.round(shares * (k + 1) - drawn, 9))))
+        drawn[turns[-1]] += 1
     hessians: dict[int, np.ndarray] = {}
-    for p, portion in enumerate(portions):
-        for c, conformer in enumerate(conformers):
-            share = portion.frames // len(conformers) + (c < portion.frames % len(conformers))
-            left_out = min(skip, share)
-            skip -= left_out
-            if left_out == share:
-                continue
-            stream = [seed, p, c]
+    geometries: dict[int, Iterator[Atoms]] = {}
+    left_out = np.bincount(turns[:skip], minlength=len(streams))
+    for turn in turns[skip:]:
+        _, portion, conformer, stream = streams[turn]
+        if turn not in geometries:
             if portion.kind == "md":
                 frames = molecular_dynamics(
-                    conformer, source, portion.temperature, share, seed=stream
+                    conformer, source, portion.temperature, int(drawn[turn]), seed=stream
                 )
             else:
+                c = stream[2]
                 if c not in hessians:
                     hessians[c] = hessian(conformer, source)
-                frames = iter(
-                    normal_mode_displacements(
-                        conformer, hessians[c], portion.temperature, share, seed=stream
-                    )
-                )
-            for atoms in islice(frames, left_out, None):
-                yield portion.origin, atoms
+                frames = iter(normal_mode_displacements(
+                    conformer, hessians[c], portion.temperature, int(drawn[turn]), seed=stream
+                ))
+            geometries[turn] = islice(frames, int(left_out[turn]), None)
+        yield portion.origin, next(geometries[turn])
 
 
 def molecular_dynamics(

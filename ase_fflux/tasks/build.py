@@ -1,28 +1,15 @@
 """From a geometry to a tested model: optimise, sample, label, train, test.
 
-Everything that takes long is kept in a working folder as soon as it is done, so that a build that
-was interrupted goes on where it stopped:
-
-==============  =================================================================
-build.json      what was asked for; a build with other settings is refused
-minima.xyz      minima of the label source
-labels.xyz      training labels, in the order of sampling
-test.xyz        labels of a trajectory of its own
-models/         every trained model (`run_jobs`)
-==============  =================================================================
+Everything that takes long is kept in a working folder as soon as it is done (`labelling`, and what
+is trained in its folder ``models``), so that a build that was interrupted goes on where it stopped.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
 
 from ase_fflux.alf import choose_alf
 from ase_fflux.calculator import FFLUX
@@ -30,11 +17,12 @@ from ase_fflux.errors import FFLUXError
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.molecule import MoleculeModel
-from ase_fflux.reference.conformers import minima
-from ase_fflux.reference.dataset import Dataset, append_labels, count_labels, read_dataset
-from ase_fflux.reference.sampling import Portion, sample
+from ase_fflux.reference.dataset import Dataset
 from ase_fflux.tasks.jobs import run_jobs
-from ase_fflux.tasks.outputs import versions, write_json
+from ase_fflux.tasks.joint import JointTrainer, JointTraining
+from ase_fflux.tasks.labelling import LabelFolder, LabelSettings
+from ase_fflux.tasks.learning import LearningCurve
+from ase_fflux.tasks.outputs import silent, versions
 from ase_fflux.tasks.train import molecule_jobs, molecule_model, training_record
 from ase_fflux.tasks.validate import (
     HeldOutErrors,
@@ -45,8 +33,9 @@ from ase_fflux.tasks.validate import (
 )
 from ase_fflux.units import BOHR
 
-_INTERVAL = 1.0
-"""Seconds of labelling that a killed run may lose."""
+LEAST_LABELS = 20
+_ROUNDS = 0.25, 0.5, 1.0
+"""Shares of the labels on which a learning curve is taken, and after which a goal may end it."""
 
 
 @dataclass(frozen=True)
@@ -56,55 +45,32 @@ class BuildSettings:
     Parameters
     ----------
     labels : int
-        Number of training labels: half of them from dynamics for the range, half displaced along
-        normal modes of the minima for the curvature.
-    temperature : float
-        Of the dynamics that training geometries come from (K).
-    test_frames : int
-        Frames of the separate trajectory for the test.
-    test_temperature : float
-        Its temperature (K).
-    seed : int
-        Seed of all sampling; the test uses another stream.
-    charge : int
-        Total charge (e).
+        Number of training labels, at most.
+    sampling : LabelSettings
+        What is labelled.
+    goal : float
+        Force RMSE on the test trajectory (eV/Angstrom) that is good enough.
+    stop : bool
+        Whether labelling ends, after a quarter or half of the labels, when the goal is reached.
     """
 
-    labels: int = 2000
-    temperature: float = 500.0
-    test_frames: int = 500
-    test_temperature: float = 300.0
-    seed: int = 1
-    charge: int = 0
-
-    def training(self) -> tuple[Portion, ...]:
-        """Portions of the training set."""
-        hot, cold, mild = self.labels // 2, self.labels // 4, self.labels * 3 // 20
-        rest = self.labels - hot - cold - mild
-        return (
-            Portion("md", self.temperature, hot),
-            Portion("nm", 50.0, cold),
-            Portion("nm", 150.0, mild),
-            Portion("nm", 300.0, rest),
-        )
-
-    def test(self) -> tuple[Portion, ...]:
-        """Portions of the test set."""
-        return (Portion("md", self.test_temperature, self.test_frames),)
+    labels: int = 300
+    sampling: LabelSettings = LabelSettings()
+    goal: float = 0.02
+    stop: bool = False
 
 
 @dataclass(frozen=True)
 class Build:
-    """A finished build: the model with its provenance, and its errors."""
+    """A finished build: the model with its provenance, its errors, and its learning curve.
+
+    The curve is None for models that do not learn from gradients.
+    """
 
     model: MoleculeModel
     test: HeldOutErrors
     minima: list[MinimumErrors]
-
-
-@contextmanager
-def _silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda n: None
+    curve: LearningCurve | None
 
 
 def build(
@@ -112,10 +78,11 @@ def build(
     output: Path,
     source,
     settings: BuildSettings,
-    training: TrainingSettings,
+    training: JointTraining | TrainingSettings,
     folder: Path,
     command: str = "",
-    progress=_silent,
+    progress=silent,
+    say=lambda text: None,
 ) -> Build:
     """Make and test a model.
 
@@ -128,15 +95,17 @@ def build(
     source : label source
         Such as `GFN2`.
     settings : BuildSettings
-        Sampling.
-    training : TrainingSettings
-        Hyperparameter search.
+        Labels.
+    training : JointTraining or TrainingSettings
+        From energies and gradients, or from energies alone, each atom by itself.
     folder : Path
         Working folder, kept afterwards.
     command : str
         Command for the record.
     progress : context manager
         Called with a description and a total; gives a function to call with increments.
+    say : callable
+        Gets what is worth knowing before something long starts.
 
     Raises
     ------
@@ -145,17 +114,16 @@ def build(
     """
     if output.exists():
         raise FFLUXError(f"{output} exists already: move it away or choose another output")
-    labels = label(conformers, source, settings, folder, progress)
-    dataset, found = labels.training, labels.minima
+    if settings.labels < LEAST_LABELS:
+        raise FFLUXError(f"a build needs at least {LEAST_LABELS} labels")
+    labels = LabelFolder(folder, conformers, source, settings.sampling)
+    found = labels.minima(progress)
     reference = found[0].positions / BOHR
-    alf = choose_alf(dataset.symbols, reference)
-    jobs = molecule_jobs(dataset, alf, training)
-    with progress("training", len(jobs)) as advance:
-        results = run_jobs(
-            jobs, folder=folder / "models", on_finished=lambda job, result, restored: advance(1)
-        )
-    model = molecule_model(dataset, output.stem, alf, reference, jobs, results)
-    errors = held_out_errors(model, labels.test)
+    trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
+    model, record, curve = trained(
+        labels, reference, output.stem, settings, training, progress, say
+    )
+    errors = held_out_errors(model, labels.test(progress))
     draft = folder / "untested.fflux"
     draft.unlink(missing_ok=True)
     write_bundle(draft, model)
@@ -166,108 +134,69 @@ def build(
             at_minima.append(minimum_errors(minimum, calculator, source))
             advance(1)
     draft.unlink()
+    dataset = labels.training(len(model.geometries))
     model = replace(model, provenance={
         "label_source": source.method,
         "energies": source.energies,
         "command": command,
         "settings": asdict(settings),
-        "training": training_record(training, jobs, results),
+        "training": record,
         "labels": {name: int(n) for name, n in
                    zip(*np.unique(dataset.origins, return_counts=True), strict=True)},
         "errors": {
             name: {"value": value, "unit": unit} for name, value, unit in table(errors, at_minima)
         },
+        "learning_curve": None if curve is None else asdict(curve),
         "versions": versions(),
     })
     partial = output.with_name(output.name + ".part")
     partial.unlink(missing_ok=True)
     write_bundle(partial, model)
     os.replace(partial, output)
-    return Build(model, errors, at_minima)
+    return Build(model, errors, at_minima, curve)
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Training labels, test labels and minima (Atoms of the label source)."""
-
-    training: Dataset
-    test: Dataset
-    minima: list[Atoms]
-
-
-def label(
-    conformers: list[Atoms], source, settings: BuildSettings, folder: Path, progress=_silent
-) -> Labels:
-    """Optimise, sample and label, as far as the folder does not hold it already.
-
-    Parameters and errors are those of `build`.
-    """
-    if settings.labels < 20 or settings.test_frames < 2:
-        raise FFLUXError("a build needs at least 20 labels and 2 test frames")
-    _claim(folder, conformers, source, settings)
-    stored = folder / "minima.xyz"
-    if not stored.exists():
-        with progress("optimising", len(conformers)) as advance:
-            found = minima(conformers, source)
-            advance(len(conformers))
-        partial = folder / "minima.part.xyz"
-        write(partial, found, format="extxyz")
-        os.replace(partial, stored)
-    found = read(stored, ":")
-    training, test = folder / "labels.xyz", folder / "test.xyz"
-    _label(training, found, source, settings.training(), settings.seed, progress)
-    _label(test, found, source, settings.test(), settings.seed + 10**6, progress)
-    return Labels(read_dataset(training), read_dataset(test), found)
+def _from_energies(labels, reference, name, settings, training, progress, say):
+    """A model of energies and moments, each atom by itself; its record and no curve."""
+    dataset = labels.training(settings.labels, progress)
+    alf = choose_alf(dataset.symbols, reference)
+    jobs = molecule_jobs(dataset, alf, training)
+    with progress("training", len(jobs)) as advance:
+        results = run_jobs(
+            jobs, folder=labels.folder / "models",
+            on_finished=lambda job, result, restored: advance(1),
+        )
+    model = molecule_model(dataset, name, alf, reference, jobs, results)
+    return model, training_record(training, jobs, results), None
 
 
-def _claim(folder: Path, conformers, source, settings) -> None:
-    """Make the working folder, or check that it is of the same build."""
-    wanted = {
-        "source": source.method,
-        "settings": asdict(settings),
-        "conformers": [
-            {"symbols": a.get_chemical_symbols(), "positions_angstrom": a.positions.tolist()}
-            for a in conformers
-        ],
-    }
-    record = folder / "build.json"
-    if record.exists():
-        try:
-            there = json.loads(record.read_text())
-        except ValueError as error:
-            raise FFLUXError(f"{record} cannot be read ({error}): delete {folder}") from None
-        if there != wanted:
-            raise FFLUXError(
-                f"{folder} belongs to a build with other settings or geometries: delete it, or "
-                "choose another output"
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise FFLUXError(f"{folder} exists and is not of a build: choose another output")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, wanted)
+def _from_gradients(labels, reference, name, settings, training, progress, say):
+    """A model of energies and gradients with its moments; its record and learning curve."""
+    test = labels.test(progress)
+    counts = [max(round(share * settings.labels), LEAST_LABELS) for share in _ROUNDS]
+    for count in counts if settings.stop else counts[-1:]:
+        dataset = labels.training(count, progress)
+        trainer = JointTrainer(dataset, reference, training, labels.folder / "models")
+        say(trainer.plan)
+        hyperparameters = trainer.hyperparameters(progress)
+        energies = trainer.solve(hyperparameters)
+        curve = _curve(trainer, hyperparameters, energies, name, test, progress)
+        if curve.force_rmse[-1] <= settings.goal:
+            break
+    model = trainer.model(name, energies, trainer.moments(progress))
+    return model, trainer.record(energies), curve
 
 
-def _label(path: Path, found, source, portions, seed, progress) -> None:
-    """Label what is not labelled yet, writing labels to disk every second."""
-    total = sum(p.frames for p in portions)
-    done = count_labels(path)
-    with progress(f"labelling {path.stem}", total) as advance:
-        advance(done)
-        labels, origins, kept = [], [], monotonic()
-
-        def keep():
-            # what counts is what is in the file: we may have been stopped while writing to it
-            new = slice(count_labels(path) - done, len(origins))
-            append_labels(path, labels[new], origins[new])
-
-        try:
-            for origin, atoms in sample(found, source, portions, seed, skip=done):
-                labels.append(source.label(atoms))
-                origins.append(origin)
-                advance(1)
-                if monotonic() - kept > _INTERVAL:
-                    keep()
-                    kept = monotonic()
-        finally:
-            keep()
+def _curve(trainer, hyperparameters, energies, name, test: Dataset, progress) -> LearningCurve:
+    """Errors with the first quarter, half and all of the labels, hyperparameters being the same."""
+    n = len(trainer.dataset)
+    sizes = sorted({max(round(share * n), LEAST_LABELS) for share in _ROUNDS})
+    found = []
+    with progress("learning curve", len(sizes)) as advance:
+        for size in sizes:
+            some = np.arange(size)
+            solved = energies if size == n else trainer.solve(hyperparameters, some)
+            errors = held_out_errors(trainer.model(name, solved, [], some), test)
+            found.append(errors.force_rmse_ev_per_angstrom)
+            advance(1)
+    return LearningCurve(tuple(sizes), tuple(found))

@@ -162,7 +162,7 @@ class JointTrainer:
     def model(
         self, name: str, energies: JointResult, moments: list, labels: np.ndarray | None = None
     ) -> MoleculeModel:
-        """The model of solved energies, at some labels if these are given, and of moments."""
+        """The model of energies solved at all labels, or at some (int array), and of moments."""
         geometries = self.dataset.geometries
         h = energies.hyperparameters
         shared = Shared(

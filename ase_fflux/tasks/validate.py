@@ -14,6 +14,9 @@ from ase_fflux.reference.dataset import Dataset
 from ase_fflux.tasks.vibrations import vibrations
 from ase_fflux.units import BOHR, FORCE, HARTREE_KJ
 
+_RATTLE = 0.01
+"""Angstrom; displacement of the start of an optimisation from the minimum of the label source."""
+
 
 @dataclass(frozen=True)
 class HeldOutErrors:
@@ -26,6 +29,7 @@ class HeldOutErrors:
     energy_rmse_kj_per_mol: float
     energy_mae_kj_per_mol: float
     energy_max_kj_per_mol: float
+    atomic_energy_rmse_kj_per_mol: float
     force_rmse_ev_per_angstrom: float
     force_max_ev_per_angstrom: float
     charge_rmse_e: float | None
@@ -54,6 +58,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         for x in test.geometries
     ]
     energy = HARTREE_KJ * (np.array([r.energy for r in results]) - test.energies)
+    atomic = HARTREE_KJ * (np.array([r.energies for r in results]) - test.atomic_energies)
     force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
     charge_rmse = dipole_rmse = None
     if model.rank >= 0:
@@ -67,6 +72,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         energy_rmse_kj_per_mol=_rms(energy),
         energy_mae_kj_per_mol=float(np.abs(energy).mean()),
         energy_max_kj_per_mol=float(np.abs(energy).max()),
+        atomic_energy_rmse_kj_per_mol=_rms(atomic),
         force_rmse_ev_per_angstrom=_rms(force),
         force_max_ev_per_angstrom=float(np.abs(force).max()),
         charge_rmse_e=charge_rmse,
@@ -95,8 +101,9 @@ def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
     expected = minimum.copy()
     expected.calc = source.calculator()
     atoms = minimum.copy()
+    atoms.rattle(_RATTLE, rng=np.random.default_rng(0))  # not to stay where it starts
     atoms.calc = calculator
-    if not BFGS(atoms, logfile=None).run(fmax=1e-4, steps=1000):
+    if not BFGS(atoms, logfile=None).run(fmax=1e-5, steps=1000):
         raise TrainingError(
             "the model has no minimum that 1000 steps from one of the label source find; train on "
             "more labels, or on geometries nearer to the minimum"
@@ -114,6 +121,7 @@ def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, f
     rows = [
         ("energy RMSE", test.energy_rmse_kj_per_mol, "kJ/mol"),
         ("energy, largest error", test.energy_max_kj_per_mol, "kJ/mol"),
+        ("atomic energy RMSE", test.atomic_energy_rmse_kj_per_mol, "kJ/mol"),
         ("force RMSE", test.force_rmse_ev_per_angstrom, "eV/A"),
         ("force, largest error", test.force_max_ev_per_angstrom, "eV/A"),
         ("charge RMSE", test.charge_rmse_e, "e"),
