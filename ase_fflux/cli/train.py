@@ -23,6 +23,7 @@ and besides OUTPUT there are, all beginning with its name without .fflux,
 
 _EPILOG = """\
 example:
+  fflux train water-build/labels.xyz --gradients -o water.fflux --test water-build/test.xyz
   fflux train water-build/labels.xyz -o water.fflux --test water-build/test.xyz
   fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,3,2 --test METHANOL_C1_VALIDATION_SET.csv
 
@@ -46,6 +47,12 @@ def add_parser(subparsers) -> None:
     add("-o", "--output", metavar="OUTPUT",
         help="NAME.fflux for a bundle, or a directory of .model files (default: a bundle named as "
         "the labels or their folder; the directory SYSTEM_models for CSV files)")
+    add("--gradients", action="store_true",
+        help="learn from the total gradients of labels.xyz together with all atomic energies, and "
+        "let equivalent atoms learn from each other: a few hundred labels then do. Options of "
+        "training below concern the moments (default: energies alone, each atom by itself)")
+    add("--no-symmetry", action="store_true",
+        help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
     add("--moments", choices=MOMENTS, default="shared",
         help="what to train beside the energies: all moments of an atom with one kernel, which "
         "costs little more than one of them; each with its own; charges alone; or nothing "
@@ -101,6 +108,14 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.tasks.training_run import Recipe, check_output, claim, digest, prefix_of
 
     settings = settings_of(args)
+    if args.gradients:
+        from ase_fflux.cli.train_gradients import check_options, train_gradients
+
+        check_options(args)
+        data = _read(args, settings.seed)
+        return train_gradients(args, data, _output(args, data.system), settings)
+    if args.no_symmetry:
+        raise FFLUXError("--no-symmetry belongs to --gradients: leave it out, or give both")
     with _executor(args.scheduler) as executor:
         data = _read(args, settings.seed)
         output = _output(args, data.system)

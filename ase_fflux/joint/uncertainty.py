@@ -1,15 +1,19 @@
 r"""How far a model trained on gradients vouches for its energies and forces.
 
-The posterior covariance of the energies of all atoms and of the total gradient at a geometry, for
-their covariance k with the observations and with the constant means estimated from these by
-generalised least squares (Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press
-2006, eq. 2.42):
+The covariance of the errors of all atomic energies and of the total gradient at a geometry, whose
+covariance with the n observations is k and with their constant means h:
 
-.. math:: C = k_{**} - k^T K^{-1} k + R^T (H^T K^{-1} H)^{-1} R, \qquad R = h_* - H^T K^{-1} k.
+.. math:: C = k_{**} - k^T K^{-1} k + R^T (H^T K^{-1} H)^{-1} R - \frac{\sigma^2}{N} S^T S,
+          \qquad R = h - H^T K^{-1} k.
 
-Total energy and forces are those of the latent function, without noise. Atomic energies include
-the noise of their labels: it stands for what the features do not resolve in the partition of the
-energy, which cancels in the sum.
+The third term is of the means, which are estimated by generalised least squares (Rasmussen,
+Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 2.42). The last one is of the
+noise sigma of atomic energies. It stands for what the features do not resolve in the partition of
+the energy among N atoms, so that it cancels in the sum over the atoms of a label, S being the sums
+of their weights K^-1 (k + H ...) in the prediction; independent noise, as K has it, would leave the
+constant of the total energy unknown to sigma sqrt(N / n).
+
+Total energy and forces are those of the latent function; atomic energies include the noise.
 """
 
 from dataclasses import dataclass
@@ -23,6 +27,9 @@ from ase_fflux.joint.points import class_points, internal_directions
 from ase_fflux.joint.system import Hyperparameters, JointFactor
 from ase_fflux.molecule import ENERGY, MoleculeModel
 
+_LEFT_OUT = 100
+"""Labels at most that are left out for the scales; more would not tell them better by a tenth."""
+
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
@@ -33,7 +40,7 @@ class Uncertainty:
     energy : float
         Of the total energy.
     energies : (n,) array
-        Of the atomic energies as labels have them, noise included.
+        Of the atomic energies, including what labels of these scatter.
     forces : (n, 3) array
         Of the components of the forces.
     """
@@ -44,7 +51,7 @@ class Uncertainty:
 
 
 class Posterior:
-    """Posterior covariance of a molecule's model.
+    """Covariance of the errors of a molecule's model.
 
     Making one repeats the factorisation of its training, in time and memory (`joint.cost`).
 
@@ -59,38 +66,84 @@ class Posterior:
     ------
     FFLUXError
         If the model was not trained on gradients.
+
+    Attributes
+    ----------
+    scale, energy_scale : float
+        Ratio of the errors of gradients and of atomic energies at labels that are left out to what
+        is expected there. Standard deviations are multiplied by them. The scale of gradients is not
+        below 1, which is what noise does that is as low as it may get.
     """
 
     def __init__(self, model: MoleculeModel, threads: int = 1):
         shared = model.shared
         if shared is None or shared.gradient_weights is None:
             raise FFLUXError(
-                f"the model {model.name} states no uncertainty because it was not trained on "
-                "gradients: train one with fflux build"
+                f"the model {model.name} was not trained on gradients and states no uncertainty: "
+                "train one that is with fflux build"
             )
-        self.alf = np.asarray(model.alf)
-        processes = [p for p in shared.processes if ENERGY in p.properties]
+        self._alf = np.asarray(model.alf)
         geometries = model.geometries
         self.data = joint_data(
-            geometries, np.zeros(geometries.shape[:2]), np.zeros_like(geometries), self.alf,
+            geometries, np.zeros(geometries.shape[:2]), np.zeros_like(geometries), self._alf,
             shared.symmetry, np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))),
         )
+        processes = [p for p in shared.processes if ENERGY in p.properties]
         self.hyperparameters = Hyperparameters(
             [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
             np.array([shared.energy_noise]), np.array([shared.gradient_noise]),
         )
         self.factor = JointFactor(self.data, self.hyperparameters, threads)
         count = len(processes)
-        tops = [
-            np.tile(np.eye(count)[a], (energies.size, 1))
-            for a, energies in enumerate(self.data.energies)
-        ]
-        tops, bottom = self.factor.half_solved(tops, np.zeros((self.data.n_observed[1], count)))
-        self._constants = np.vstack([*tops, bottom])
+        self._sizes = [energies.size for energies in self.data.energies]
+        self._constants = self._half_solved(
+            [np.tile(np.eye(count)[a], (size, 1)) for a, size in enumerate(self._sizes)],
+            np.zeros((self.data.n_observed[1], count)),
+        )
         self._gram = self._constants.T @ self._constants
+        self.scale, self.energy_scale = self._scales(processes, shared.gradient_weights)
+
+    def _half_solved(self, tops, bottom):
+        tops, bottom = self.factor.half_solved(tops, bottom)
+        return np.vstack([*tops, bottom])
+
+    def _scales(self, processes, gradient_weights) -> tuple[float, float]:
+        """Scales of gradients and energies from residuals of labels that are left out.
+
+        Without the observations o, their residuals are B^-1 a and the covariance of these B^-1, for
+        the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the weights a of all observations
+        (O. Dubrule, Math. Geol. 15, 687 (1983)).
+        """
+        data = self.data
+        n, n_directions = len(data), data.directions.shape[2]
+        places = np.linspace(0, len(data.with_gradient) - 1, _LEFT_OUT).astype(int)
+        squares = np.zeros((2, 2))
+        for place in np.unique(places):
+            label = data.with_gradient[place]
+            rows = [size // n for size in self._sizes]
+            width = sum(rows) + n_directions
+            tops = [np.zeros((size, width)) for size in self._sizes]
+            first = 0
+            for top, members in zip(tops, rows, strict=True):
+                top[label + n * np.arange(members), first + np.arange(members)] = 1.0
+                first += members
+            bottom = np.zeros((data.n_observed[1], width))
+            bottom[n_directions * place + np.arange(n_directions), first:] = np.eye(n_directions)
+            half = self._half_solved(tops, bottom)
+            means = self._constants.T @ half
+            covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
+            weights = np.concatenate([
+                *(p.weights[p.properties.index(ENERGY), :, label] / p.variance for p in processes),
+                gradient_weights[label].ravel() @ data.directions[label],
+            ])
+            residuals, variances = (covariance @ weights) ** 2, np.diagonal(covariance)
+            for i, part in enumerate((slice(first, None), slice(first))):
+                squares[i] += residuals[part].sum(), variances[part].sum()
+        gradient, energy = np.sqrt(squares[:, 0] / squares[:, 1])
+        return max(float(gradient), 1.0), float(energy)
 
     def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Covariance of atomic energies and total gradient, without noise.
+        """Covariance of the latent atomic energies and total gradient, without scale.
 
         Parameters
         ----------
@@ -104,37 +157,50 @@ class Posterior:
         directions : (3N, D) array
             Orthonormal; the gradient along all others is zero.
         """
-        data, theta, variance = self.data, self.factor.theta, self.hyperparameters.variance
-        threads = self.factor.threads
         n_atoms = len(geometry)
         directions = internal_directions(geometry[None])
+        prior, constants, tops, bottom = self._prior(geometry[None], directions)
+        half = self._half_solved(tops, bottom)
+        rest = constants - self._constants.T @ half
+        by_means = np.linalg.solve(self._gram, rest)
+        weights, _ = self.factor.back_solved(*self._split(half + self._constants @ by_means))
+        sums = sum(w.reshape(-1, len(self.data), w.shape[1]).sum(axis=0) for w in weights)
+        noise = self.hyperparameters.energy_noise[0] ** 2 / n_atoms
+        return prior - half.T @ half + rest.T @ by_means - noise * sums.T @ sums, directions[0]
+
+    def _split(self, whole):
+        *tops, bottom = np.split(whole, np.cumsum(self._sizes))
+        return tops, bottom
+
+    def _prior(self, geometry, directions):
+        """Covariances of a geometry (1, N, 3) with itself, means and observations."""
+        data, factor = self.data, self.factor
+        n_atoms = geometry.shape[1]
         size = n_atoms + directions.shape[2]
         prior, constants = np.zeros((size, size)), np.zeros((len(data.points), size))
-        gradient = prior[n_atoms:, n_atoms:]
         tops, bottom = [], np.zeros((data.n_observed[1], size))
-        by_gradient = np.zeros((size - n_atoms, len(bottom)))
+        gradients = np.zeros((size - n_atoms, len(bottom)))
         for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
-            members = list(atoms.atoms)
+            members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
+            here = class_points(geometry, directions, self._alf, atoms)
             some = points.select(data.with_gradient)
-            here = class_points(geometry[None], directions, self.alf, atoms)
-            top = np.zeros((data.energies[a].size, size))
-            top[:, members] = variance[a] * energy_block(points, here, theta[a], threads)
-            top[:, n_atoms:] = variance[a] * mixed_block(points, here, theta[a], threads)
+            how = factor.theta[a], factor.threads
+            top = np.zeros((self._sizes[a], size))
+            top[:, members] = variance * energy_block(points, here, *how)
+            top[:, n_atoms:] = variance * mixed_block(points, here, *how)
             tops.append(top)
-            bottom[:, members] = variance[a] * mixed_block(here, some, theta[a], threads).T
-            add_gradient_block(by_gradient, here, some, theta[a], variance[a], threads)
+            bottom[:, members] = variance * mixed_block(here, some, *how).T
+            add_gradient_block(gradients, here, some, how[0], variance, factor.threads)
             constants[a, members] = 1.0
-            block = variance[a] * energy_block(here, here, theta[a], threads)
-            prior[np.ix_(members, members)] = np.tril(block) + np.tril(block, -1).T
-            mixed = variance[a] * mixed_block(here, here, theta[a], threads)
-            prior[members, n_atoms:], prior[n_atoms:, members] = mixed, mixed.T
-            add_gradient_block(gradient, here, here, theta[a], variance[a], threads)
-        bottom[:, n_atoms:] = by_gradient.T
-        tops, bottom = self.factor.half_solved(tops, bottom)
-        whole = np.vstack([*tops, bottom])
-        rest = constants - self._constants.T @ whole
-        covariance = prior - whole.T @ whole + rest.T @ np.linalg.solve(self._gram, rest)
-        return covariance, directions[0]
+            energies = variance * energy_block(here, here, *how)
+            prior[np.ix_(members, members)] = np.tril(energies) + np.tril(energies, -1).T
+            prior[members, n_atoms:] = variance * mixed_block(here, here, *how)
+            add_gradient_block(
+                prior[n_atoms:, n_atoms:], here, here, how[0], variance, factor.threads
+            )
+        prior[n_atoms:, :n_atoms] = prior[:n_atoms, n_atoms:].T
+        bottom[:, n_atoms:] = gradients.T
+        return prior, constants, tops, bottom
 
     def uncertainty(self, geometry: np.ndarray) -> Uncertainty:
         """Standard deviations (hartree, hartree/bohr) at a geometry (N, 3) in bohr."""
@@ -143,9 +209,9 @@ class Posterior:
         energies, gradient = covariance[:n_atoms, :n_atoms], covariance[n_atoms:, n_atoms:]
         forces = np.einsum("xd,de,xe->x", directions, gradient, directions)
         noise = self.hyperparameters.energy_noise[0] ** 2
-        # variances that are zero but for rounding may come out below it
+        # what is zero but for rounding may come out below it
         return Uncertainty(
-            float(np.sqrt(max(energies.sum(), 0.0))),
-            np.sqrt(np.maximum(np.diagonal(energies), 0.0) + noise),
-            np.sqrt(np.maximum(forces, 0.0)).reshape(-1, 3),
+            self.scale * float(np.sqrt(max(energies.sum(), 0.0))),
+            self.energy_scale * np.sqrt(np.maximum(np.diagonal(energies), 0.0) + noise),
+            self.scale * np.sqrt(np.maximum(forces, 0.0)).reshape(-1, 3),
         )

@@ -122,20 +122,26 @@ class Dense:
         ])
         asked = np.vstack([energies(slots[-1]), gradient(slots[-1])])
         k = self.latent(np.array(points))
+        n_energies = self.n * n_atoms
         noise = np.full(len(observed), GRADIENT_NOISE**2)
-        noise[: self.n * n_atoms] = ENERGY_NOISE**2
-        inverse = np.linalg.inv(observed @ k @ observed.T + np.diag(noise))
+        noise[:n_energies] = ENERGY_NOISE**2
+        signal = observed @ k @ observed.T
+        inverse = np.linalg.inv(signal + np.diag(noise))
         cross = observed @ k @ asked.T
         constant = np.array([[self.processes[a] is p for a in range(n_atoms)] for p in self.index])
         h = np.zeros((len(self.index), len(observed)))
-        h[:, : self.n * n_atoms] = np.tile(constant, self.n)
+        h[:, :n_energies] = np.tile(constant, self.n)
         h_asked = np.zeros((len(self.index), len(asked)))
         h_asked[:, :n_atoms] = constant
-        rest = h_asked - h @ inverse @ cross
-        return (
-            asked @ k @ asked.T - cross.T @ inverse @ cross
-            + rest.T @ np.linalg.inv(h @ inverse @ h.T) @ rest
+        mean = np.linalg.inv(h @ inverse @ h.T)
+        weights = inverse @ (cross + h.T @ mean @ (h_asked - h @ inverse @ cross))
+        # these weights on labels whose noise is zero in the sum over the atoms
+        true_noise = np.diag(noise)
+        true_noise[:n_energies, :n_energies] -= np.kron(
+            np.eye(self.n), np.full((n_atoms, n_atoms), ENERGY_NOISE**2 / n_atoms)
         )
+        mixed = weights.T @ cross
+        return asked @ k @ asked.T - mixed - mixed.T + weights.T @ (signal + true_noise) @ weights
 
 
 @pytest.mark.parametrize(
@@ -152,8 +158,12 @@ def test_covariance_by_definition(molecule, symmetric):
     to_cartesian[n_atoms:, n_atoms:] = directions
     found = to_cartesian @ found @ to_cartesian.T
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-    stated = Posterior(model).uncertainty(x)
-    assert stated.energy**2 == pytest.approx(expected[:n_atoms, :n_atoms].sum(), rel=1e-4)
+    posterior = Posterior(model)
+    stated = posterior.uncertainty(x)
     variances = np.diagonal(expected)
-    assert stated.energies**2 - ENERGY_NOISE**2 == pytest.approx(variances[:n_atoms], rel=1e-4)
-    assert stated.forces.ravel() ** 2 == pytest.approx(variances[n_atoms:], rel=1e-3, abs=1e-8)
+    total = expected[:n_atoms, :n_atoms].sum()
+    assert (stated.energy / posterior.scale) ** 2 == pytest.approx(total, rel=1e-4)
+    atomic = (stated.energies / posterior.energy_scale) ** 2
+    assert atomic == pytest.approx(variances[:n_atoms] + ENERGY_NOISE**2, rel=1e-4)
+    forces = (stated.forces.ravel() / posterior.scale) ** 2
+    assert forces == pytest.approx(variances[n_atoms:], rel=1e-3, abs=1e-8)

@@ -1,0 +1,94 @@
+"""``fflux train --gradients``: all atomic energies and the total gradient together."""
+
+import argparse
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ase_fflux.cli import options
+from ase_fflux.errors import FFLUXError
+from ase_fflux.formats.bundle import SUFFIX, write_bundle
+from ase_fflux.gp.settings import TrainingSettings
+from ase_fflux.tasks.joint import JointTrainer, JointTraining
+from ase_fflux.tasks.outputs import OutputFiles, versions, write_json
+from ase_fflux.tasks.training_inputs import TrainingData
+from ase_fflux.tasks.training_run import claim, digest, prefix_of
+from ase_fflux.tasks.validate import held_out_errors, table
+from ase_fflux.units import BOHR
+
+_SUFFIXES = "-train.log", "-train.json"
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that mean nothing here, before anything is read."""
+    given = [
+        name for name, value in (
+            ("--link", args.link), ("--from", args.guesses), ("--scheduler", args.scheduler),
+        ) if value
+    ]
+    if given:
+        raise FFLUXError(f"{given[0]} does not go with --gradients: leave one of them out")
+
+
+def train_gradients(
+    args: argparse.Namespace, data: TrainingData, output: Path, settings: TrainingSettings
+) -> int:
+    """Train, and print where the model is and what errors it has; 130 if interrupted."""
+    if data.dataset is None:
+        raise FFLUXError("--gradients needs labels.xyz: CSV training sets hold no gradients")
+    if output.suffix != SUFFIX:
+        raise FFLUXError(
+            f"--gradients makes a bundle: give -o NAME{SUFFIX} (`fflux convert --plain` makes "
+            ".model files of it)"
+        )
+    prefix = prefix_of(output)
+    folder = Path(prefix + "-train")
+    training = JointTraining(moments=settings, which=args.moments, symmetry=not args.no_symmetry)
+    asked = {
+        "gradients": True, "settings": settings.record(), "moments": args.moments,
+        "energies": training.energies.record(), "symmetry": training.symmetry,
+        "hold_out": args.hold_out,
+        "inputs_sha256": {
+            file: digest(Path(file)) for file in (*args.input, *(args.test or []))
+        },
+    }
+    claim(folder, asked)
+    for message in data.warnings:
+        warnings.warn(message, stacklevel=1)
+    trainer = JointTrainer(data.dataset, data.reference.positions / BOHR, training, folder)
+    print(trainer.plan)
+    try:
+        energies = trainer.solve(trainer.hyperparameters(options.progress))
+        moments = trainer.moments(options.progress)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what is finished is kept in {folder}: the same command goes on from "
+              "there")
+        return 130
+    model = trainer.model(Path(prefix).name, energies, moments)
+    rows = [] if data.test is None else table(held_out_errors(model, data.test), [])
+    shown = {name: {"value": value, "unit": unit} for name, value, unit in rows}
+    origins = np.unique(data.dataset.origins, return_counts=True)
+    record = trainer.record(energies)
+    model = replace(model, provenance={
+        "label_source": data.dataset.method, "command": args.command, "training": record,
+        "labels": {name: int(n) for name, n in zip(*origins, strict=True)}, "errors": shown,
+        "versions": versions(),
+    })
+    files = OutputFiles(prefix, [SUFFIX, *_SUFFIXES])
+    if moved := files.set_aside():
+        print(moved)
+    write_bundle(output, model)
+    lines = [args.command, trainer.plan, *record["steps"], f"held out: {data.held_out}"]
+    lines += [f"{name:42} {value:10.4g} {unit}" for name, value, unit in rows]
+    files["-train.log"].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_json(files["-train.json"], {
+        "command": args.command, **asked, "training": record, "held_out": data.held_out,
+        "seconds": {step.stage: step.seconds for step in trainer.steps}, "errors": shown,
+        "versions": versions(),
+    })
+    print("wrote", ", ".join(files.written))
+    for name, value, unit in rows:
+        print(f"  {name:42} {value:10.4g} {unit}")
+    return 0
