@@ -295,3 +295,32 @@ class FFLUX(Calculator):
             raise FFLUXError("moments of which atoms? Give them: get_multipoles(atoms)")
         self.get_property("charges", atoms)
         return self._moments.copy()
+
+    def get_uncertainty(self, atoms=None):
+        """Standard deviations of what the models predict; needs models trained on gradients.
+
+        They are of what happens within molecules: interactions between molecules count as exact.
+        The first call takes the time and memory of the last step of the training.
+
+        Returns
+        -------
+        Uncertainty
+            ``energy`` (eV), ``energies`` (n,) of the atoms (eV), ``forces`` (n, 3) (eV/Angstrom).
+
+        Raises
+        ------
+        FFLUXError
+            Models that were not trained on gradients, or that memory does not hold.
+        """
+        from ase_fflux.joint.uncertainty import Uncertainty
+
+        atoms = atoms if atoms is not None else self.atoms
+        if atoms is None:
+            raise FFLUXError("uncertainty of which atoms? Give them: get_uncertainty(atoms)")
+        positions, cell = atoms.positions / BOHR, atoms.cell.array / BOHR
+        found = self._forcefield.uncertainty(
+            positions, atoms.numbers, cell, atoms.pbc, self._assign(atoms, positions, cell)
+        )
+        return Uncertainty(
+            HARTREE * found.energy, HARTREE * found.energies, FORCE * found.forces
+        )

@@ -6,6 +6,7 @@ positions.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from ase.symbols import symbols2numbers
@@ -72,6 +73,18 @@ class _Species:
         self.energy_pack = pack(model.alf, model.processes, {ENERGY: 0}).arrays()
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
         self.moment_pack = pack(model.alf, model.processes, slots).arrays()
+
+    @cached_property
+    def posterior(self):
+        """The `Posterior` of the model."""
+        from ase_fflux.joint.uncertainty import Posterior
+        from ase_fflux.tasks.workers import cores, memory_available, threads_here
+
+        return Posterior(self.model, threads_here(cores()), memory_available())
+
+    def __getstate__(self):
+        # the posterior may be gigabytes
+        return {name: value for name, value in vars(self).items() if name != "posterior"}
 
     def run(self, pack_arrays, coordinates, atoms, seeds, local_torques=None, gradient=None):
         """One sweep; returns values (M, N, S), frames (M, N, 3, 3) and exponents (M, N)."""
@@ -201,18 +214,9 @@ class ForceField:
         Results
             In atomic units.
         """
-        positions = np.asarray(positions, dtype=float)
-        if not np.isfinite(positions).all():
-            bad = np.flatnonzero(~np.isfinite(positions).all(axis=-1))[0]
-            raise GeometryError(f"the position of atom {bad} is not a number")
-        if assignment is None:
-            assignment = self.match(positions, numbers, cell, pbc)
+        assignment, whole, groups = self._molecules(positions, numbers, cell, pbc, assignment)
         periodic = pbc is not None and np.any(pbc)
-        n = len(positions)
-        whole = assignment.unwrap(positions, cell, pbc) if periodic else positions
-        groups = [
-            (k, atoms) for k, atoms in enumerate(assignment.atoms_of_model) if len(atoms)
-        ]
+        n = len(whole)
         gradient = np.zeros((n, 3))
         energies = np.zeros(n)
         coverage = np.zeros(n)
@@ -261,6 +265,54 @@ class ForceField:
             moments=all_moments,
             terms={name: float(value) for name, value in terms.items()},
         )
+
+    def uncertainty(self, positions, numbers, cell=None, pbc=None, assignment=None):
+        """Standard deviations of energies within molecules and of their forces.
+
+        Those of different molecules are independent. Interactions between molecules have none
+        stated: they count as exact.
+
+        Parameters
+        ----------
+        positions, numbers, cell, pbc, assignment
+            As in `evaluate`.
+
+        Returns
+        -------
+        Uncertainty
+            In atomic units. The first one for a model takes as long as the last step of its
+            training.
+
+        Raises
+        ------
+        FFLUXError
+            Models that were not trained on gradients, or that memory does not hold.
+        """
+        from ase_fflux.joint.uncertainty import Uncertainty
+
+        _, whole, groups = self._molecules(positions, numbers, cell, pbc, assignment)
+        variance, energies, forces = 0.0, np.zeros(len(whole)), np.zeros(whole.shape)
+        for k, molecules in groups:
+            for atoms in molecules:
+                found = self._species[k].posterior.uncertainty(whole[atoms])
+                variance += found.energy**2
+                energies[atoms], forces[atoms] = found.energies, found.forces
+        return Uncertainty(float(np.sqrt(variance)), energies, forces)
+
+    def _molecules(self, positions, numbers, cell, pbc, assignment):
+        """Assignment, positions of whole molecules, and [(k, atoms (M, N) of molecules)]."""
+        positions = np.asarray(positions, dtype=float)
+        if not np.isfinite(positions).all():
+            bad = np.flatnonzero(~np.isfinite(positions).all(axis=-1))[0]
+            raise GeometryError(f"the position of atom {bad} is not a number")
+        if assignment is None:
+            assignment = self.match(positions, numbers, cell, pbc)
+        periodic = pbc is not None and np.any(pbc)
+        whole = assignment.unwrap(positions, cell, pbc) if periodic else positions
+        groups = [
+            (k, atoms) for k, atoms in enumerate(assignment.atoms_of_model) if len(atoms)
+        ]
+        return assignment, whole, groups
 
     def _check_electrostatics(self, groups, periodic):
         for k, _ in groups:

@@ -1,6 +1,6 @@
 """One kernel for all moments of an atom against one for each: times and errors.
 
-    fflux build models/inputs/ethanol.xyz -o ethanol.fflux
+    fflux build models/inputs/ethanol.xyz -o ethanol.fflux --energies-only
     python benchmarks/training_moments.py ethanol-build
 
 Transfer learning of the moments of every atom on the labels that a build left, on one thread; the

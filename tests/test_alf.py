@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_fflux.alf import check_alf, choose_alf
 from ase_fflux.errors import GeometryError, ModelError
+from ase_fflux.symmetry import find_symmetry
 from ase_fflux.units import BOHR
 
 
@@ -90,6 +91,50 @@ def test_atoms_of_other_fragments_complete_frames_nearest_first():
     alf = choose_alf(["Ar", "O", "H", "H"], positions)
     assert alf[0].tolist() == [0, 1, 3]
     assert alf[1:].tolist() == [[1, 2, 3], [2, 1, 3], [3, 1, 2]]
+
+
+def operations(atoms):
+    return find_symmetry(atoms.numbers, atoms.positions / BOHR).permutations
+
+
+@pytest.mark.parametrize(
+    "name", ["H2O", "CH3CH2OH", "CH3Cl", "C6H6", "CH3CONH2", "H2CO", "isobutane"]
+)
+def test_frames_are_kept_by_as_many_relabellings_as_can_be(name):
+    """Of all frames that are none in line, the first by the rule among these."""
+    atoms = molecule(name)
+    numbers, x, permutations = atoms.numbers, atoms.positions / BOHR, operations(atoms)
+
+    def kept(frames):
+        return (permutations[:, frames] == np.array(frames)).all(axis=-1).sum(axis=0)
+
+    alf = choose_alf(numbers, x, permutations)
+    check_alf(alf, len(atoms))
+    assert sines(alf, x).min() > np.sin(np.radians(5))
+    plain = choose_alf(numbers, x)
+    for a, frame in enumerate(alf):
+        others = [b for b in range(len(atoms)) if b != a]
+        frames = np.array([(a, b, c) for b in others for c in others if b != c])
+        frames = frames[sines(frames, x) > np.sin(np.radians(5))]
+        most = kept(frames).max()
+        assert kept(frame[None])[0] == most
+        if kept(plain[a][None])[0] == most:
+            assert frame.tolist() == plain[a].tolist()
+
+
+def test_identity_alone_leaves_the_rule_as_it_is():
+    atoms = molecule("CH3CH2OH")
+    x = atoms.positions / BOHR
+    assert choose_alf(atoms.numbers, x, np.arange(9)[None]).tolist() == frames(atoms)
+
+
+def test_methyl_hydrogens_do_not_define_the_frame_of_their_carbon():
+    """Its frame is kept by all relabellings, as oxygen and the other carbon are their own."""
+    atoms = molecule("CH3CH2OH")
+    assert frames(atoms)[0] == [0, 1, 6]
+    assert choose_alf(atoms.numbers, atoms.positions / BOHR, operations(atoms))[0].tolist() == [
+        0, 1, 2
+    ]
 
 
 def test_a_hydrogen_bond_in_line_is_no_frame():

@@ -60,8 +60,7 @@ def add_parser(subparsers) -> None:
         help="of the thermostat, in 1/ps (default: 10)")
     add("--seed", type=options.natural, default=1, metavar="S",
         help="of momenta and thermostat; the same seed gives the same run (default: %(default)s)")
-    add("--uncertainty", action="store_true",
-        help="add to the log the standard deviation of the predicted energy, in eV")
+    options.add_uncertainty(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     atoms, description = options.read_geometry(args.geometry, args.index)
     atoms.calc = options.build_calculator(args)
     _keep_assignment(atoms)
+    if args.uncertainty:
+        options.first_uncertainty(atoms)
     dynamics = Dynamics(atoms, settings)
     dynamics.sample()  # what does not fit the model is found before any file is touched
     files = OutputFiles(options.output_prefix(args, "-md"), SUFFIXES)

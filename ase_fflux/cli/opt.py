@@ -18,7 +18,8 @@ example:
   fflux vib ethanol-opt.xyz --model ethanol      go on with the vibrations
 
 Coverage is the largest kernel value between a geometry and the training data: 1 at a training
-point, 0 far from all of them, where a prediction means nothing.
+point, 0 far from all of them, where a prediction means nothing. --uncertainty asks for the standard
+deviation of the energy of each step, which models trained on gradients can tell.
 
 Ctrl-C ends the optimisation and keeps all steps so far. Exit status: 0 converged, 1 not converged
 (the output is written), 2 error, 130 interrupted.
@@ -58,6 +59,7 @@ def add_parser(subparsers) -> None:
         help="bfgs for molecules, lbfgs for many atoms, fire for rough starts "
         "(default: %(default)s)",
     )
+    options.add_uncertainty(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
     atoms, description = options.read_geometry(args.geometry, args.index)
     atoms.calc = options.build_calculator(args)
-    atoms.get_forces()  # what does not fit the model is found before any file is touched
+    # what does not fit the model is found before any file is touched
+    atoms.get_forces()
+    if args.uncertainty:
+        options.first_uncertainty(atoms)
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
     print(f"{description}, model {' '.join(args.model)}")
     options.print_expected_errors(atoms.calc)
@@ -90,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         fmax=args.fmax,
         steps=args.steps,
         optimizer=args.optimizer,
+        uncertainty=args.uncertainty,
         about=options.about(args, atoms.calc),
         watch=watch,
     )
@@ -104,5 +110,7 @@ def run(args: argparse.Namespace) -> int:
         f"energy {result.last.energy:.6f} eV ({change:+.3f} kJ/mol), "
         f"largest force {result.last.fmax:.2g} eV/A"
     )
+    if args.uncertainty:
+        print(f"standard deviation of the predicted energy: {result.last.uncertainty:.2g} eV")
     print("wrote", ", ".join(files.written))
     return status

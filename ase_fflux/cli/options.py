@@ -92,6 +92,23 @@ def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
     )
 
 
+def add_uncertainty(parser: argparse.ArgumentParser) -> None:
+    """Whether the log has standard deviations."""
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="add to the log the standard deviation of the predicted energy, in eV (models trained "
+        "on gradients; needs the time and memory of the last step of their training once, and for "
+        "each line of the log that of many calls)",
+    )
+
+
+def first_uncertainty(atoms) -> None:
+    """Have the calculator make what uncertainties need; fails where it cannot."""
+    print("factorising the covariance of the training data", flush=True)
+    atoms.calc.get_uncertainty(atoms)
+
+
 @contextmanager
 def progress(description: str, total: int):
     """A progress bar, none without a terminal; gives a function to call with increments."""

@@ -16,19 +16,23 @@ constant of the total energy unknown to sigma sqrt(N / n).
 Total energy and forces are those of the latent function; atomic energies include the noise.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from ase_fflux.errors import FFLUXError
 from ase_fflux.joint.blocks import add_gradient_block, energy_block, mixed_block
+from ase_fflux.joint.cost import solution_cost
 from ase_fflux.joint.data import joint_data
 from ase_fflux.joint.points import class_points, internal_directions
 from ase_fflux.joint.system import Hyperparameters, JointFactor
 from ase_fflux.molecule import ENERGY, MoleculeModel
 
-_LEFT_OUT = 100
-"""Labels at most that are left out for the scales; more would not tell them better by a tenth."""
+_LEFT_OUT = 50
+"""Labels at most that are left out for the scales: each costs a request."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +65,13 @@ class Posterior:
         Trained on gradients.
     threads : int
         For what numba does; LAPACK has its own.
+    max_memory : float
+        Bytes that may be used.
 
     Raises
     ------
     FFLUXError
-        If the model was not trained on gradients.
+        If the model was not trained on gradients, or needs more memory.
 
     Attributes
     ----------
@@ -75,9 +81,9 @@ class Posterior:
         below 1, which is what noise does that is as low as it may get.
     """
 
-    def __init__(self, model: MoleculeModel, threads: int = 1):
+    def __init__(self, model: MoleculeModel, threads: int = 1, max_memory: float = np.inf):
         shared = model.shared
-        if shared is None or shared.gradient_weights is None:
+        if shared is None or shared.gradient_weights is None or not shared.gradient_weights.any():
             raise FFLUXError(
                 f"the model {model.name} was not trained on gradients and states no uncertainty: "
                 "train one that is with fflux build"
@@ -93,7 +99,20 @@ class Posterior:
             [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
             np.array([shared.energy_noise]), np.array([shared.gradient_noise]),
         )
-        self.factor = JointFactor(self.data, self.hyperparameters, threads)
+        cost = solution_cost(self.data)
+        if cost.memory > max_memory:
+            raise FFLUXError(
+                f"the uncertainty of {model.name} takes {cost}, more than the "
+                f"{max_memory / 1e9:.2g} GB that are free: use a model of fewer labels"
+            )
+        _log.info("factorising the covariance of %d labels of %s", len(self.data), model.name)
+        try:
+            self.factor = JointFactor(self.data, self.hyperparameters, threads)
+        except np.linalg.LinAlgError as error:
+            raise FFLUXError(
+                f"the covariance of the labels of {model.name} is not positive definite ({error}): "
+                "train the model again"
+            ) from None
         count = len(processes)
         self._sizes = [energies.size for energies in self.data.energies]
         self._constants = self._half_solved(
@@ -101,46 +120,65 @@ class Posterior:
             np.zeros((self.data.n_observed[1], count)),
         )
         self._gram = self._constants.T @ self._constants
-        self.scale, self.energy_scale = self._scales(processes, shared.gradient_weights)
+        # dual weights of all observations
+        self._energy_weights = [
+            p.weights[p.properties.index(ENERGY)] / p.variance for p in processes
+        ]
+        self._gradient_weights = np.einsum(
+            "jx,jxd->jd", shared.gradient_weights.reshape(len(self.data), -1), self.data.directions
+        )
+        self.scale, self.energy_scale = self._scales()
 
     def _half_solved(self, tops, bottom):
         tops, bottom = self.factor.half_solved(tops, bottom)
         return np.vstack([*tops, bottom])
 
-    def _scales(self, processes, gradient_weights) -> tuple[float, float]:
-        """Scales of gradients and energies from residuals of labels that are left out.
-
-        Without the observations o, their residuals are B^-1 a and the covariance of these B^-1, for
-        the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the weights a of all observations
-        (O. Dubrule, Math. Geol. 15, 687 (1983)).
-        """
-        data = self.data
-        n, n_directions = len(data), data.directions.shape[2]
-        places = np.linspace(0, len(data.with_gradient) - 1, _LEFT_OUT).astype(int)
+    def _scales(self) -> tuple[float, float]:
+        """Scales of gradients and of energies from labels that are left out."""
         squares = np.zeros((2, 2))
-        for place in np.unique(places):
-            label = data.with_gradient[place]
-            rows = [size // n for size in self._sizes]
-            width = sum(rows) + n_directions
-            tops = [np.zeros((size, width)) for size in self._sizes]
-            first = 0
-            for top, members in zip(tops, rows, strict=True):
-                top[label + n * np.arange(members), first + np.arange(members)] = 1.0
-                first += members
-            bottom = np.zeros((data.n_observed[1], width))
-            bottom[n_directions * place + np.arange(n_directions), first:] = np.eye(n_directions)
-            half = self._half_solved(tops, bottom)
-            means = self._constants.T @ half
-            covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
-            weights = np.concatenate([
-                *(p.weights[p.properties.index(ENERGY), :, label] / p.variance for p in processes),
-                gradient_weights[label].ravel() @ data.directions[label],
-            ])
-            residuals, variances = (covariance @ weights) ** 2, np.diagonal(covariance)
-            for i, part in enumerate((slice(first, None), slice(first))):
-                squares[i] += residuals[part].sum(), variances[part].sum()
-        gradient, energy = np.sqrt(squares[:, 0] / squares[:, 1])
+        labels = self.data.with_gradient
+        for label in labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]:
+            errors, covariance = self.left_out(label)
+            both = np.stack([errors**2, np.diagonal(covariance)])
+            # energies come before the gradient
+            squares += np.add.reduceat(both, [0, self.data.directions.shape[1] // 3], axis=1)
+        energy, gradient = np.sqrt(squares[0] / squares[1])
         return max(float(gradient), 1.0), float(energy)
+
+    def left_out(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Errors at a label of a model trained without it, and their covariance with its noise.
+
+        They are B^-1 a and B^-1 for the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the
+        dual weights a of the label's observations (O. Dubrule, Math. Geol. 15, 687 (1983)).
+
+        Parameters
+        ----------
+        label : int
+            One with a gradient.
+
+        Returns
+        -------
+        errors : (N + D,) array
+            Label minus prediction: atomic energies, class by class, and gradient along the label's
+            directions (hartree, hartree/bohr).
+        covariance : (N + D, N + D) array
+            As assumed, without scale.
+        """
+        n, n_directions = len(self.data), self.data.directions.shape[2]
+        members = [size // n for size in self._sizes]
+        width = sum(members) + n_directions
+        ends = np.cumsum([0, *members])
+        tops = [np.zeros((size, width)) for size in self._sizes]
+        for top, first, last in zip(tops, ends[:-1], ends[1:], strict=True):
+            top[label::n, first:last] = np.eye(last - first)
+        bottom = np.zeros((self.data.n_observed[1], width))
+        row = n_directions * np.searchsorted(self.data.with_gradient, label)
+        bottom[row : row + n_directions, ends[-1]:] = np.eye(n_directions)
+        half = self._half_solved(tops, bottom)
+        means = self._constants.T @ half
+        covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
+        weights = [w[:, label] for w in self._energy_weights] + [self._gradient_weights[label]]
+        return covariance @ np.concatenate(weights), covariance
 
     def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the latent atomic energies and total gradient, without scale.

@@ -66,6 +66,15 @@ class LabelSettings:
         return (Portion("md", self.test_temperature, 1.0),)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """Training labels, test labels and minima (Atoms of the label source)."""
+
+    training: Dataset
+    test: Dataset
+    minima: list[Atoms]
+
+
 class LabelFolder:
     """A folder of labels.
 
@@ -103,6 +112,11 @@ class LabelFolder:
             write(partial, found, format="extxyz")
             os.replace(partial, stored)
         return read(stored, ":")
+
+    def all(self, count: int, progress=silent) -> "Labels":
+        """The first ``count`` training labels, the test labels and the minima."""
+        found = self.minima(progress)
+        return Labels(self.training(count, progress), self.test(progress), found)
 
     def training(self, count: int, progress=silent) -> Dataset:
         """The first ``count`` training labels."""

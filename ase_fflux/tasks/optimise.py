@@ -19,7 +19,8 @@ OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
 SUFFIXES = (".xyz", ".traj", ".log", ".json")
 """What `optimise_to_files` writes: last geometry, trajectory, table of steps, summary."""
 
-_LOG_COLUMNS = "# step        energy/eV  max.force/(eV/A)  min.coverage\n"
+_LOG_COLUMNS = "# step        energy/eV  max.force/(eV/A)  min.coverage"
+_UNCERTAINTY_COLUMN = " uncertainty/eV"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Step:
         Smallest coverage of an atom (0 to 1, `FFLUX.coverage`), None if the calculator has none.
     converged : bool
         Whether fmax is below the threshold.
+    uncertainty : float or None
+        Standard deviation of the predicted energy (eV), None if not asked for.
     """
 
     index: int
@@ -48,6 +51,7 @@ class Step:
     fmax: float
     coverage: float | None
     converged: bool
+    uncertainty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Optimisation:
 
 
 def relaxation(
-    atoms: Atoms, *, fmax: float = 0.001, steps: int = 1000, optimizer: str = "bfgs"
+    atoms: Atoms, *, fmax: float = 0.001, steps: int = 1000, optimizer: str = "bfgs",
+    uncertainty: bool = False,
 ) -> Iterator[Step]:
     """Optimise step by step; the geometry handed in stays as it is.
 
@@ -87,6 +92,8 @@ def relaxation(
         Stop after so many steps.
     optimizer : str
         One of `OPTIMIZERS`.
+    uncertainty : bool
+        Whether steps have the standard deviation of the predicted energy.
 
     Yields
     ------
@@ -122,6 +129,7 @@ def relaxation(
             fmax=_largest_force(moving),
             coverage=None if coverage is None else float(np.min(coverage)),
             converged=bool(converged),
+            uncertainty=moving.calc.get_uncertainty(moving).energy if uncertainty else None,
         )
 
 
@@ -141,6 +149,7 @@ def optimise_to_files(
     fmax: float = 0.001,
     steps: int = 1000,
     optimizer: str = "bfgs",
+    uncertainty: bool = False,
     about: dict | None = None,
     watch: Callable[[Iterable[Step]], Iterable[Step]] = iter,
 ) -> Optimisation:
@@ -151,7 +160,7 @@ def optimise_to_files(
 
     Parameters
     ----------
-    atoms, fmax, steps, optimizer
+    atoms, fmax, steps, optimizer, uncertainty
         As for `relaxation`.
     files : OutputFiles
         With `SUFFIXES`; nothing may be there (`OutputFiles.set_aside`).
@@ -164,10 +173,12 @@ def optimise_to_files(
 
     start = time.perf_counter()
     began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    run = relaxation(atoms, fmax=fmax, steps=steps, optimizer=optimizer)
+    run = relaxation(
+        atoms, fmax=fmax, steps=steps, optimizer=optimizer, uncertainty=uncertainty
+    )
     first = last = None
     interrupted = False
-    with Trajectory(files[".traj"], "w") as trajectory, _log(files[".log"]) as log:
+    with Trajectory(files[".traj"], "w") as trajectory, _log(files[".log"], uncertainty) as log:
         try:
             for last in watch(run):
                 first = first or last
@@ -195,6 +206,7 @@ def optimise_to_files(
         "energy_final_eV": last.energy,
         "energy_change_kJ_per_mol": (last.energy - first.energy) / KJ_PER_MOL,
         "coverage_min_final": last.coverage,
+        "uncertainty_final_eV": last.uncertainty,
         "started": began,
         "wall_time_s": round(result.seconds, 3),
         "files": [str(files[suffix]) for suffix in SUFFIXES],
@@ -223,13 +235,16 @@ def _require_finite(atoms: Atoms, step: int) -> None:
         )
 
 
-def _log(path: Path):
+def _log(path: Path, uncertainty: bool):
     """Open the table of steps; every line reaches the disk when it is complete."""
     file = open(path, "w", buffering=1, encoding="utf-8")
-    file.write(_LOG_COLUMNS)
+    file.write(_LOG_COLUMNS + _UNCERTAINTY_COLUMN * uncertainty + "\n")
     return file
 
 
 def _log_line(step: Step) -> str:
     coverage = "-" if step.coverage is None else f"{step.coverage:.6f}"
-    return f"{step.index:6d} {step.energy:16.8f} {step.fmax:17.6f} {coverage:>13s}\n"
+    line = f"{step.index:6d} {step.energy:16.8f} {step.fmax:17.6f} {coverage:>13s}"
+    if step.uncertainty is not None:
+        line += f" {step.uncertainty:{len(_UNCERTAINTY_COLUMN) - 1}.8f}"
+    return line + "\n"

@@ -39,9 +39,9 @@ from ase_fflux.formats import write_bundle
 from ase_fflux.gp.optimisers import LBFGS, GreyWolf, ParticleSwarm
 from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.build import BuildSettings, label
 from ase_fflux.tasks.curves import s_curve, unit_of, write_s_curves
 from ase_fflux.tasks.jobs import Plan, run_jobs
+from ase_fflux.tasks.labelling import LabelFolder, LabelSettings
 from ase_fflux.tasks.train import local_properties, molecule_jobs, molecule_model
 from ase_fflux.tasks.training_plots import plot_s_curves
 from ase_fflux.tasks.validate import held_out_errors, minimum_errors
@@ -125,9 +125,10 @@ def main():
     args = parser.parse_args()
     rows = [f"| {' | '.join(HEADER)} |", "| --- " * len(HEADER) + "|"]
     for name in args.molecules:
-        sampling = BuildSettings(labels=args.labels, temperature=TEMPERATURES.get(name, 500.0))
+        sampling = LabelSettings(temperature=TEMPERATURES.get(name, 500.0))
         conformers = read(INPUTS / f"{name}.xyz", ":")
-        labels = label(conformers, GFN2(), sampling, Path(f"{name}-build"), progress)
+        source = LabelFolder(Path(f"{name}-build"), conformers, GFN2(), sampling)
+        labels = source.all(args.labels, progress)
         alf = choose_alf(labels.training.symbols, labels.minima[0].positions / BOHR)
         tl = TrainingSettings(noise=NOISES.get(name, 1e-8), optimiser=OPTIMISERS[args.optimiser])
         errors = {}

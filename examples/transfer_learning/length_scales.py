@@ -22,8 +22,8 @@ from ase_fflux.alf import choose_alf
 from ase_fflux.formats import write_bundle
 from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.build import BuildSettings, label
 from ase_fflux.tasks.jobs import run_jobs
+from ase_fflux.tasks.labelling import LabelFolder, LabelSettings
 from ase_fflux.tasks.train import molecule_jobs, molecule_model
 from ase_fflux.tasks.validate import held_out_errors, minimum_errors
 from ase_fflux.units import BOHR
@@ -86,10 +86,11 @@ def main():
     parser.add_argument("--labels", type=int, default=1000)
     args = parser.parse_args()
     name = args.molecule
-    sampling = BuildSettings(labels=args.labels, temperature=TEMPERATURES.get(name, 500.0))
+    sampling = LabelSettings(temperature=TEMPERATURES.get(name, 500.0))
     stem = name if args.labels == 2000 else f"{name}-{args.labels}"
     folder, draft = Path(f"{stem}-build"), Path(f"{name}-length-scales.fflux")
-    labels = label(read(INPUTS / f"{name}.xyz", ":"), GFN2(), sampling, folder, progress)
+    source = LabelFolder(folder, read(INPUTS / f"{name}.xyz", ":"), GFN2(), sampling)
+    labels = source.all(args.labels, progress)
     alf = choose_alf(labels.training.symbols, labels.minima[0].positions / BOHR)
     rows = [f"| {' | '.join(HEADER)} |", "| --- " * len(HEADER) + "|"]
     print("\n".join(rows), flush=True)

@@ -19,6 +19,8 @@ from ase_fflux.reference.tblite_source import GFN2
 pytest.importorskip("tblite.interface", exc_type=ImportError)
 
 SMALL = ("--labels", "24", "--test-frames", "3")
+TEST, HESSIAN = 3, 18
+"""Calculations of test labels, which come first, and of the Hessian after the first label."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,23 +61,75 @@ def test_report(capsys):
     assert "errors against GFN2-xTB, 3 frames at 300 K and 1 minima" in said
     (line,) = [line for line in said.splitlines() if line.strip().startswith("energy RMSE")]
     assert float(line.split()[2]) < 1 and line.endswith("kJ/mol")
+    plan, *_ = said.splitlines()
+    assert plan.startswith("24 labels, 4 symmetry operations: 72 atomic energies and 72 components")
+    *_, advice = said.splitlines()
+    assert advice.startswith("held-out force RMSE ") and " eV/A with 24 labels (" in advice
+    assert "0.02 eV/A" in advice  # the goal
     model = FFLUX("water.fflux").forcefield.models[0]
     assert model.provenance["command"] == "fflux build water.xyz --labels 24 --test-frames 3"
     assert sorted(os.listdir()) == ["water-build", "water.fflux", "water.xyz"]
 
 
 def test_names(capsys):
-    assert build("-o", "small", "--seed", "3", "--noise", "1e-8", "--temperature", "300") == 0
+    assert build("-o", "small", "--seed", "3", "--noise", "1e-7", "--temperature", "300") == 0
     assert sorted(os.listdir()) == ["small-build", "small.fflux", "water.xyz"]
     model = FFLUX("small.fflux").forcefield.models[0]
-    assert model.provenance["settings"]["seed"] == 3
-    assert model.provenance["settings"]["temperature"] == 300
-    assert model.processes[0].gp.noise == 1e-8
+    assert model.provenance["settings"]["sampling"]["seed"] == 3
+    assert model.provenance["settings"]["sampling"]["temperature"] == 300
+    assert model.provenance["training"]["moments"]["noise"] == 1e-7
+    assert [p.gp.noise for p in model.processes if "q00" in p.properties] == [1e-7] * 3
     assert model.provenance["labels"]["md300K"] == 12
 
 
+def test_energies_only(capsys):
+    assert build("--energies-only", "--noise", "1e-7") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("wrote water.fflux") and "held-out" not in said
+    model = FFLUX("water.fflux").forcefield.models[0]
+    assert model.shared is None and model.provenance["learning_curve"] is None
+    assert [p.gp.noise for p in model.processes] == [1e-7] * 6
+
+
+def test_no_symmetry(capsys):
+    assert build("--no-symmetry") == 0
+    assert capsys.readouterr().out.startswith("24 labels, 1 symmetry operations: ")
+    model = FFLUX("water.fflux").forcefield.models[0]
+    assert len(model.shared.symmetry) == 1 and len({id(p.gp) for p in model.processes}) == 6
+
+
+@pytest.mark.parametrize("option", ["--stop", "--no-symmetry"])
+def test_options_of_gradients_do_not_go_with_energies_only(option, capsys):
+    assert build("--energies-only", option) == 2
+    assert f"{option} does not go with --energies-only" in capsys.readouterr().err
+    assert not Path("water-build").exists()
+
+
+def test_goal_and_stop(capsys):
+    assert build("--labels", "40", "--goal", "1000", "--stop") == 0
+    said = capsys.readouterr().out
+    assert count_labels("water-build/labels.xyz") == 20
+    assert "20 training geometries" in said and "with 20 labels" in said
+    model = FFLUX("water.fflux").forcefield.models[0]
+    assert model.provenance["settings"]["goal"] == 1000 and model.provenance["settings"]["stop"]
+
+
+def test_more_labels_are_added_to_those_that_are_there(capsys):
+    assert build() == 0
+    kept = Path("water-build/labels.xyz").read_text()
+    assert build("--labels", "30") == 2  # the model is not overwritten
+    assert "exists already" in capsys.readouterr().err
+    assert Path("water-build/labels.xyz").read_text() == kept
+    Path("water.fflux").rename("small.fflux")
+    assert build("--labels", "30") == 0
+    assert Path("water-build/labels.xyz").read_text().startswith(kept)
+    assert count_labels("water-build/labels.xyz") == 30
+    assert len(FFLUX("water.fflux").forcefield.models[0].geometries) == 30
+    assert len(FFLUX("small.fflux").forcefield.models[0].geometries) == 24
+
+
 def test_interrupt_and_resume(stop_after, capsys):
-    stop_after(5)
+    stop_after(TEST + 1 + HESSIAN + 4)
     assert build() == 130
     said = capsys.readouterr().out
     assert "labels are kept in water-build" in said and "the same command goes on" in said
@@ -94,21 +148,21 @@ def test_ctrl_c():
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     code = "import sys; from ase_fflux.cli.main import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "build", "water.xyz", "--labels", "100000"],
+        [sys.executable, "-c", code, "build", "water.xyz", "--test-frames", "20000"],
         env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )
-    labels = Path("water-build/labels.xyz")
+    labels = Path("water-build/test.xyz")
     try:
         deadline = time.monotonic() + 60
         while not labels.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert labels.exists(), process.communicate(timeout=5)
         # Python drops a signal that arrives while a finaliser runs: press again if need be
-        for _ in range(10):
+        for _ in range(20):
             process.send_signal(signal.SIGINT)
             try:
-                out, _ = process.communicate(timeout=10)
+                out, _ = process.communicate(timeout=4)
                 break
             except subprocess.TimeoutExpired:
                 continue
@@ -135,7 +189,7 @@ def test_existing_output_is_refused(capsys):
 
 
 def test_other_settings_are_refused(stop_after, capsys):
-    stop_after(2)
+    stop_after(TEST + 1 + HESSIAN + 2)
     build()
     before = Path("water-build/labels.xyz").read_text()
     capsys.readouterr()
@@ -172,7 +226,7 @@ def test_bad_geometry(text, words, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [["--labels", "0"], ["--temperature", "-1"], ["--noise", "0"], ["--charge", "x"],
-     ["--label", "3"]],
+     ["--goal", "0"], ["--label", "3"]],
 )
 def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as done:

@@ -1,15 +1,16 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
 from ase_fflux import FFLUX
 from ase_fflux.cli import options
 from ase_fflux.cli.main import main
+from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.tasks import dynamics_files
 from ase_fflux.units import BOHR
 
@@ -101,16 +102,32 @@ def test_earlier_output_is_kept(no_picture, monkeypatch, capsys):
     assert json.loads(Path("water-md.json").read_text())["seed"] == 3
 
 
-def test_uncertainty_is_a_column(no_picture, monkeypatch, capsys):
-    monkeypatch.setattr(
-        FFLUX, "get_uncertainty", lambda self, atoms: SimpleNamespace(energy=0.025), raising=False
-    )
-    assert md("--uncertainty", "--interval", "20") == 0
-    assert "standard deviation of the predicted energy: mean 0.025 eV" in capsys.readouterr().out
-    table = np.loadtxt("water-md.log")
-    assert table.shape == (6, 7) and (table[:, -1] == 0.025).all()
-    summary = json.loads(Path("water-md.json").read_text())
-    assert summary["uncertainty_mean_eV"] == pytest.approx(0.025)
+def test_uncertainty_is_a_column(no_picture, make_shared, capsys):
+    model = make_shared()
+    write_bundle("fluoromethane.fflux", model)
+    write("start.xyz", Atoms(model.symbols, BOHR * model.reference_geometry))
+    status = main([
+        "md", "start.xyz", "--model", "fluoromethane.fflux", "--temperature", "30", "--time",
+        "0.02", "--interval", "20", "--on-low-coverage", "ignore", "--uncertainty",
+    ])
+    said = capsys.readouterr().out
+    assert status == 0 and "factorising the covariance" in said
+    calculator = FFLUX("fluoromethane.fflux", on_low_coverage="ignore")
+    expected = [
+        calculator.get_uncertainty(frame).energy for frame in read("start-md.traj", ":")
+    ]
+    table = np.loadtxt("start-md.log")
+    assert table.shape == (3, 7) and len(set(expected)) == 3
+    assert table[:, -1] == pytest.approx(expected, abs=1e-8, rel=1e-6)
+    summary = json.loads(Path("start-md.json").read_text())
+    assert summary["uncertainty_mean_eV"] == pytest.approx(np.mean(expected), abs=1e-8, rel=1e-6)
+    assert f"standard deviation of the predicted energy: mean {np.mean(expected):.2g} eV" in said
+
+
+def test_models_without_uncertainty(no_picture, capsys):
+    assert md("--uncertainty") == 2
+    assert "not trained on gradients" in capsys.readouterr().err
+    assert not list(Path().glob("water-md*"))
 
 
 def test_the_assignment_of_the_start_is_kept(no_picture, monkeypatch):

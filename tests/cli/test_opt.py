@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from ase.io import read, write
 
 from ase_fflux.cli import options
 from ase_fflux.cli.main import main
-from ase_fflux.errors import TopologyError
+from ase_fflux.errors import FFLUXError, TopologyError
 
 tblite = pytest.importorskip("tblite.ase", exc_type=ImportError)
 
@@ -48,6 +49,37 @@ def test_not_converged():
     assert opt("--steps", "1") == 1
     assert json.loads(Path("water-opt.json").read_text())["converged"] is False
     assert len(read("water-opt.traj", ":")) == 2
+
+
+def test_uncertainty_is_a_column(calculator, monkeypatch, capsys):
+    asked = []
+
+    def stated(atoms):
+        asked.append(atoms)
+        return SimpleNamespace(energy=0.001 * len(asked))
+
+    monkeypatch.setattr(calculator, "get_uncertainty", stated, raising=False)
+    assert opt("--uncertainty") == 0
+    said = capsys.readouterr().out
+    head, *_ = Path("water-opt.log").read_text().splitlines()
+    assert head.endswith("min.coverage uncertainty/eV")
+    column = [float(line.split()[-1]) for line in Path("water-opt.log").open().readlines()[1:]]
+    # the first call of all is before any file is touched
+    assert column == pytest.approx(0.001 * np.arange(2, len(asked) + 1))
+    summary = json.loads(Path("water-opt.json").read_text())
+    assert summary["uncertainty_final_eV"] == pytest.approx(0.001 * len(asked))
+    assert f"standard deviation of the predicted energy: {0.001 * len(asked):.2g} eV" in said
+    assert "factorising the covariance" in said
+
+
+def test_no_uncertainty_no_file(calculator, monkeypatch, capsys):
+    def stated(atoms):
+        raise FFLUXError("states no uncertainty")
+
+    monkeypatch.setattr(calculator, "get_uncertainty", stated, raising=False)
+    assert opt("--uncertainty") == 2
+    assert "states no uncertainty" in capsys.readouterr().err
+    assert not list(Path().glob("water-opt*"))
 
 
 def test_earlier_output_is_kept(capsys):

@@ -217,3 +217,27 @@ def test_a_source_that_knows_no_curvature_of_a_feature():
         found = relax(objective, start, WIDE, np.diag(known), 12, np.random.default_rng(0))
         assert np.isfinite(objective.points).all()
         assert found.value < 1.0
+
+
+def test_without_a_generator_gradients_are_exact():
+    """No probes: the objective needs no features, and steps are those of the exact gradient."""
+    hessian, centre = positive(0), np.ones(3)
+    objective = Exact(lambda x: 0.5 * (x - centre) @ hessian @ (x - centre),
+                      lambda x: hessian @ (x - centre))
+    found = relax(objective, centre + [0.5, -0.3, 0.4], WIDE, hessian, 3)
+    assert np.linalg.norm(found.log_theta - centre) < 1e-4
+    likelihood, start = ConcentratedLikelihood(X, Y, 1e-4, "rbf"), np.full(4, -3.0)
+    box, curvature = np.array([np.full(4, -9.0), np.full(4, 3.0)]), likelihood.information(start)
+    first, again = (relax(likelihood, start, box, curvature, 6) for _ in range(2))
+    np.testing.assert_array_equal(first.log_theta, again.log_theta)
+    assert first.value < likelihood.value(start)
+
+
+class Exact:
+    """An objective that takes a point and nothing else."""
+
+    def __init__(self, value, gradient):
+        self.value, self.gradient = value, gradient
+
+    def value_and_gradient(self, x):
+        return self.value(x), self.gradient(x)

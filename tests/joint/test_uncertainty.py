@@ -1,10 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ase_fflux.alf import choose_alf
 from ase_fflux.errors import FFLUXError
+from ase_fflux.forcefield import ForceField
 from ase_fflux.frames import features, n_features
 from ase_fflux.gp.kernels import Kernel
+from ase_fflux.joint import uncertainty
+from ase_fflux.joint.data import joint_data
+from ase_fflux.joint.system import Hyperparameters
+from ase_fflux.joint.training import solve
 from ase_fflux.joint.uncertainty import Posterior
 from ase_fflux.molecule import ENERGY, shared_model
 from ase_fflux.shared import Shared, SharedProcess
@@ -167,3 +174,146 @@ def test_covariance_by_definition(molecule, symmetric):
     assert atomic == pytest.approx(variances[:n_atoms] + ENERGY_NOISE**2, rel=1e-4)
     forces = (stated.forces.ravel() / posterior.scale) ** 2
     assert forces == pytest.approx(variances[n_atoms:], rel=1e-3, abs=1e-8)
+
+
+@pytest.fixture(scope="module")
+def fluoromethane():
+    model = make("CH3F", n=12)
+    return model, Posterior(model)
+
+
+def test_turned_and_relabelled(fluoromethane):
+    model, posterior = fluoromethane
+    x = query(model)
+    expected = posterior.uncertainty(x)
+    turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    found = posterior.uncertainty(x @ turn.T + [1.0, -2.0, 3.0])
+    assert found.energy == pytest.approx(expected.energy, rel=1e-6)
+    assert found.energies == pytest.approx(expected.energies, rel=1e-6)
+    lengths = np.linalg.norm(expected.forces, axis=1)
+    assert np.linalg.norm(found.forces, axis=1) == pytest.approx(lengths, rel=1e-6)
+    symmetry = model.shared.symmetry
+    assert len(symmetry) == 6
+    # the process of a class in the frame of its first atom knows of these operations alone
+    hydrogens = model.shared.processes[-1]
+    for permutation, mirrored in zip(symmetry.permutations, symmetry.mirrored, strict=True):
+        image = x[permutation] * ([1, 1, -1] if mirrored else [1, 1, 1])
+        found = posterior.uncertainty(image).energies
+        assert np.ptp(found[list(hydrogens.atoms.atoms)]) > 1e-5
+        for atom in hydrogens.atoms.atoms:
+            if np.array_equal(model.alf[permutation[atom]], permutation[model.alf[atom]]):
+                assert found[atom] == pytest.approx(expected.energies[permutation[atom]], rel=1e-6)
+
+
+def test_grows_from_labels(fluoromethane):
+    model, posterior = fluoromethane
+    label = model.geometries[0]
+    at_label = posterior.uncertainty(label)
+    # a direct observation leaves no more than its noise
+    assert at_label.forces.max() <= GRADIENT_NOISE * posterior.scale * (1 + 1e-9)
+    bond = label.copy()
+    found = []
+    for _ in range(4):
+        bond = bond + np.eye(5)[1][:, None] * [0.0, 0.0, 0.5]
+        found.append(posterior.uncertainty(bond))
+    energies = [at_label.energy, *(u.energy for u in found)]
+    forces = [at_label.forces.max(), *(u.forces.max() for u in found)]
+    assert (np.diff(energies) > 0).all() and (np.diff(forces) > 0).all()
+
+
+def test_never_negative():
+    model = make("water", n=40)
+    model = replace(model, shared=replace(model.shared, energy_noise=1e-7, gradient_noise=1e-7))
+    posterior = Posterior(model)
+    for x in model.geometries:
+        found = posterior.uncertainty(x)
+        for values in (found.energy, found.energies, found.forces):
+            assert (np.asarray(values) >= 0).all()  # not NaN
+
+
+@pytest.mark.parametrize("molecule", ["water", "CH3F"])
+def test_left_out_is_what_training_without_it_gives(molecule):
+    model, rng = make(molecule, n=7), np.random.default_rng(5)
+    shared, geometries = model.shared, model.geometries
+    n_atoms, numbers = len(model.symbols), MOLECULES[molecule][1]
+    # so much noise of energies that it hardly matters for gradients in which way it cancels
+    hyperparameters = Hyperparameters(
+        [p.kernel.theta for p in shared.processes],
+        np.array([p.variance for p in shared.processes]), np.array([0.5]), np.array([1e-4]),
+    )
+    energies = 0.1 * rng.normal(size=geometries.shape[:2])
+    gradients = 0.1 * rng.normal(size=geometries.shape)
+
+    def trained(labels):
+        data = joint_data(
+            geometries[labels], energies[labels], gradients[labels], model.alf, shared.symmetry
+        )
+        result = solve(data, hyperparameters)
+        compact = Shared(
+            shared.symmetry, tuple(result.processes), result.gradient_weights, 0.5, 1e-4
+        )
+        return data, shared_model(
+            molecule, model.symbols, model.alf, compact, model.reference_geometry,
+            geometries[labels],
+        )
+
+    data, whole = trained(np.arange(7))
+    _, without = trained(np.array([0, 1, 2, 4, 5, 6]))
+    left_out, covariance = Posterior(whole).left_out(3)
+    forcefield = ForceField([without])
+    assignment = forcefield.match(geometries[3], numbers, explicit=[list(range(n_atoms))])
+    predicted = forcefield.evaluate(geometries[3], numbers, assignment=assignment)
+    order = [a for p in shared.processes for a in p.atoms.atoms]
+    errors = (energies[3] - predicted.energies)[order]
+    np.testing.assert_allclose(left_out[:n_atoms], errors, rtol=1e-5, atol=1e-6)
+    slopes = (gradients[3] + predicted.forces).ravel() @ data.directions[3]
+    projector = np.eye(3 * n_atoms) - data.directions[3] @ data.directions[3].T
+    assert np.abs(projector @ predicted.forces.ravel()).max() < 1e-9
+    np.testing.assert_allclose(left_out[n_atoms:], slopes, rtol=1e-5, atol=1e-6)
+    expected, _ = Posterior(without).covariance(geometries[3])
+    expected, found = expected[n_atoms:, n_atoms:], covariance[n_atoms:, n_atoms:]
+    expected += 1e-8 * np.eye(len(expected))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max())
+
+
+def test_scales_tell_how_errors_compare_with_what_is_expected(fluoromethane):
+    model, _ = fluoromethane
+    shared = model.shared
+
+    def scaled(factor):
+        return replace(model, shared=replace(
+            shared, gradient_weights=factor * shared.gradient_weights,
+            processes=tuple(replace(p, weights=factor * p.weights) for p in shared.processes),
+        ))
+
+    once, twice = Posterior(scaled(100.0)), Posterior(scaled(200.0))
+    assert once.scale > 1
+    assert twice.scale == pytest.approx(2 * once.scale)
+    assert twice.energy_scale == pytest.approx(2 * once.energy_scale)
+    x = query(model)
+    assert twice.uncertainty(x).energy == pytest.approx(2 * once.uncertainty(x).energy)
+    assert twice.uncertainty(x).energies == pytest.approx(2 * once.uncertainty(x).energies)
+    assert twice.uncertainty(x).forces == pytest.approx(2 * once.uncertainty(x).forces)
+    small = Posterior(scaled(1e-9))
+    assert small.scale == 1 and small.energy_scale < 1e-3
+
+
+def test_what_cannot_be_told(chiral_model, fluoromethane):
+    with pytest.raises(FFLUXError, match="CHFClBr was not trained on gradients"):
+        Posterior(chiral_model)
+    model, _ = fluoromethane
+    with pytest.raises(FFLUXError, match="takes .* GB, more than .* use a model of fewer labels"):
+        Posterior(model, max_memory=1e3)
+    same = replace(
+        model, geometries=model.geometries[[0] * 12],
+        shared=replace(model.shared, energy_noise=1e-12, gradient_noise=1e-12),
+    )
+    with pytest.raises(FFLUXError, match="not positive definite"):
+        Posterior(same)
+
+
+def test_the_factorisation_is_announced(caplog):
+    with caplog.at_level("INFO", logger=uncertainty.__name__):
+        Posterior(make("water"))
+    assert "6 labels of water" in caplog.text

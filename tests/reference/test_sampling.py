@@ -176,38 +176,87 @@ def test_molecule_that_does_not_survive(cluster):
         list(molecular_dynamics(cluster, loose, 3000.0, 5, seed=1))
 
 
-def test_sample_resumes_anywhere(cluster, springs, short_equilibration):
-    conformers = [cluster, Atoms(cluster.numbers, -cluster.positions)]
-    portions = (Portion("md", 300.0, 3), Portion("nm", 50.0, 4), Portion("nm", 300.0, 1))
-    complete = list(sample(conformers, springs, portions, seed=3))
+PORTIONS = Portion("md", 300.0, 3), Portion("nm", 50.0, 4), Portion("nm", 300.0, 1)
+
+
+@pytest.fixture
+def both_hands(cluster):
+    """A conformer and its mirror image."""
+    return [cluster, Atoms(cluster.numbers, -cluster.positions)]
+
+
+def test_sample_resumes_anywhere(both_hands, springs, short_equilibration):
+    complete = list(sample(both_hands, springs, PORTIONS, 8, seed=3))
     origins = [origin for origin, _ in complete]
-    assert origins == ["md300K"] * 3 + ["nm50K"] * 4 + ["nm300K"]
-    for skip in (1, 2, 5, 7, 8):
-        rest = list(sample(conformers, springs, portions, seed=3, skip=skip))
+    assert sorted(origins) == ["md300K"] * 3 + ["nm300K"] + ["nm50K"] * 4
+    for skip in (1, 2, 5, 7, 8, 9):
+        rest = list(sample(both_hands, springs, PORTIONS, 8, seed=3, skip=skip))
         assert [origin for origin, _ in rest] == origins[skip:]
         for (_, atoms), (_, expected) in zip(rest, complete[skip:], strict=True):
             assert np.array_equal(atoms.positions, expected.positions)
 
 
-def test_sample_spreads_over_conformers_and_streams(cluster, springs):
-    """Two conformers that are mirror images get frames of either hand, from different numbers."""
-    conformers = [cluster, Atoms(cluster.numbers, -cluster.positions)]
-    portions = (Portion("nm", 50.0, 6), Portion("nm", 50.0, 6))
-    frames = [atoms.positions for _, atoms in sample(conformers, springs, portions, seed=3)]
-    hands = [np.sign(np.linalg.det(x[1:] - x[0])) for x in frames]
-    assert hands == [hands[0]] * 3 + [-hands[0]] * 3 + [hands[0]] * 3 + [-hands[0]] * 3
-    assert not np.allclose(frames[0], frames[6], atol=1e-4)
-    assert not np.allclose(frames[0], -frames[3], atol=1e-4)
+def test_larger_sample_begins_with_the_smaller_one(both_hands, springs, short_equilibration):
+    large = list(sample(both_hands, springs, PORTIONS, 23, seed=3))
+    for count in (1, 4, 11):
+        small = list(sample(both_hands, springs, PORTIONS, count, seed=3))
+        assert len(small) == count
+        for (origin, atoms), (expected_origin, expected) in zip(small, large, strict=False):
+            assert origin == expected_origin
+            assert np.array_equal(atoms.positions, expected.positions)
+    # and goes on from it
+    for (_, atoms), (_, expected) in zip(
+        sample(both_hands, springs, PORTIONS, 23, seed=3, skip=11), large[11:], strict=True
+    ):
+        assert np.array_equal(atoms.positions, expected.positions)
 
 
-def test_unknown_kind_of_sample():
+def test_every_stream_keeps_its_share_from_the_beginning(both_hands, springs):
+    """However small the sample: portions and conformers by their hand, one geometry at most off."""
+    portions = Portion("nm", 50.0, 0.5), Portion("nm", 60.0, 0.3), Portion("nm", 70.0, 0.2)
+    streams = [
+        (origin, np.sign(np.linalg.det(atoms.positions[1:] - atoms.positions[0])))
+        for origin, atoms in sample(both_hands, springs, portions, 40, seed=3)
+    ]
+    hands = {hand for _, hand in streams}
+    assert len(hands) == 2
+    for n in range(1, 41):
+        for portion in portions:
+            for hand in hands:
+                drawn = streams[:n].count((portion.origin, hand))
+                assert abs(drawn - n * portion.share / 2) <= 1
+    assert {(p.origin, h): streams.count((p.origin, h)) for p in portions for h in hands} == {
+        (p.origin, h): round(20 * p.share) for p in portions for h in hands
+    }
+
+
+def test_shares_are_relative(cluster, springs):
+    def origins(*shares):
+        portions = [Portion("nm", 50.0 + p, share) for p, share in enumerate(shares)]
+        return [origin for origin, _ in sample([cluster], springs, portions, 12, seed=0)]
+
+    assert origins(0.5, 0.25, 0.25) == origins(2, 1, 1)
+
+
+def test_streams_have_random_numbers_of_their_own(both_hands, springs):
+    portions = Portion("nm", 50.0, 1), Portion("nm", 50.0, 1)
+    frames = [a.positions for _, a in sample(both_hands, springs, portions, 12, seed=3)]
+    shapes = np.array([np.linalg.norm(x[:, None] - x, axis=-1) for x in frames])
+    difference = np.abs(shapes[:, None] - shapes).max(axis=(2, 3))
+    assert difference[~np.eye(12, dtype=bool)].min() > 1e-4
+
+
+def test_wrong_portions():
     with pytest.raises(LabelError, match="'MD'"):
-        Portion("MD", 300.0, 10)
+        Portion("MD", 300.0, 0.5)
+    for share in (0.0, -0.1, np.nan):
+        with pytest.raises(LabelError, match="share of a sample must be above zero"):
+            Portion("md", 300.0, share)
 
 
 def test_sample_is_lazy(cluster, springs, short_equilibration):
-    endless = sample([cluster], springs, (Portion("md", 300.0, 10**9),), seed=0)
-    assert len(list(islice(endless, 2))) == 2
+    long = sample([cluster], springs, (Portion("md", 300.0, 1),), 30000, seed=0)
+    assert len(list(islice(long, 2))) == 2
 
 
 class TestConnectivity:

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +41,13 @@ def test_steps_are_numbered_and_limited(stretched):
     energies = [step.atoms.get_potential_energy() for step in steps]
     assert energies == [step.energy for step in steps]
     assert len(set(energies)) == 5
+
+
+def test_uncertainty_of_every_step(stretched):
+    stretched.calc.get_uncertainty = lambda atoms: SimpleNamespace(energy=atoms.positions[0, 2])
+    steps = list(relaxation(stretched, fmax=1e-4, steps=3, uncertainty=True))
+    assert [step.uncertainty for step in steps] == [s.atoms.positions[0, 2] for s in steps]
+    assert next(relaxation(stretched)).uncertainty is None
 
 
 def test_start_at_the_minimum_takes_no_step(tetrahedron):

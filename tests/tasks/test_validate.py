@@ -6,6 +6,7 @@ from ase import Atoms, units
 from scipy.spatial.transform import Rotation
 
 from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.errors import TrainingError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.frames import features
 from ase_fflux.gp.kernels import Kernel
@@ -63,7 +64,7 @@ def perfect(model):
 def test_perfect_model_has_no_errors(model, perfect):
     errors = held_out_errors(model, perfect)
     assert errors.frames == 8
-    assert errors.energy_max_kj_per_mol < 1e-8
+    assert errors.energy_max_kj_per_mol < 1e-8 and errors.atomic_energy_rmse_kj_per_mol < 1e-8
     assert errors.force_max_ev_per_angstrom < 1e-9
     assert errors.charge_rmse_e < 1e-12 and errors.dipole_rmse_e_angstrom < 1e-11
     assert 0.5 < errors.coverage_min < 1
@@ -85,6 +86,9 @@ def test_energies_alone_have_no_charges_to_err_in(model, perfect):
 def test_known_shifts_are_found(model, perfect):
     """Every quantity shifted by a pattern of its own, in units of the report."""
     energies = np.array([2.0, 0, 0, 0, 0, 0, 0, -4.0]) * (units.kJ / units.mol) / units.Hartree
+    # what one atom gains another loses, so that the total knows nothing of it
+    atomic_energies = perfect.atomic_energies.copy()
+    atomic_energies[2, :2] += np.array([3.0, -3.0]) * (units.kJ / units.mol) / units.Hartree
     gradients = perfect.gradients.copy()
     gradients[3, 1, 2] += 0.6 * units.Bohr / units.Hartree
     moments = perfect.moments.copy()
@@ -92,11 +96,12 @@ def test_known_shifts_are_found(model, perfect):
     moments[..., 1:] += 5.0  # only charges are reported
     errors = held_out_errors(model, replace(
         perfect, energies=perfect.energies + energies, gradients=gradients, moments=moments,
-        dipoles=perfect.dipoles + 0.02 / units.Bohr,
+        atomic_energies=atomic_energies, dipoles=perfect.dipoles + 0.02 / units.Bohr,
     ))
     assert errors.energy_rmse_kj_per_mol == pytest.approx(np.sqrt(20 / 8))
     assert errors.energy_mae_kj_per_mol == pytest.approx(6 / 8)
     assert errors.energy_max_kj_per_mol == pytest.approx(4)
+    assert errors.atomic_energy_rmse_kj_per_mol == pytest.approx(np.sqrt(18 / 24))
     assert errors.force_rmse_ev_per_angstrom == pytest.approx(0.6 / np.sqrt(8 * 9))
     assert errors.force_max_ev_per_angstrom == pytest.approx(0.6)
     assert errors.charge_rmse_e == pytest.approx(0.01)
@@ -134,6 +139,27 @@ def test_own_calculator_has_no_errors_at_its_minimum(triangle, stretched):
     assert errors.wavenumber_max_per_cm < 1e-3
 
 
+def test_optimisation_does_not_begin_at_the_minimum_of_the_source(triangle, springs, stretched):
+    """A model without forces there, but with its minimum elsewhere, must not pass by staying."""
+    class Flat(springs):
+        """No force within 1e-3 Angstrom of where it begins."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            if np.abs(self.atoms.positions - triangle.positions).max() < 1e-3:
+                self.results["forces"] = np.zeros((3, 3))
+
+    pairs = [(i, j, 20.0, 1.6) for i, j in ((0, 1), (1, 2), (0, 2))]
+    errors = minimum_errors(triangle, Flat(pairs, charges=[0, 0, 0]), Source(stretched))
+    assert errors.rmsd_angstrom == pytest.approx(0.1 / np.sqrt(3), rel=1e-2)
+
+
+def test_model_without_minimum_is_refused(triangle, springs, stretched):
+    repulsive = springs([(i, j, -1.0, 1.0) for i, j in ((0, 1), (1, 2), (0, 2))])
+    with pytest.raises(TrainingError, match="has no minimum that 1000 steps"):
+        minimum_errors(triangle, repulsive, Source(stretched))
+
+
 def test_own_calculator_of_gfn2_has_no_errors():
     pytest.importorskip("tblite.interface", exc_type=ImportError)
     from ase_fflux.reference.conformers import minima
@@ -159,13 +185,14 @@ def test_known_errors_at_a_minimum(triangle, stretched):
 
 
 def test_report_has_every_error_with_its_unit(triangle, stretched):
-    held_out = HeldOutErrors(7, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 0.8)
+    held_out = HeldOutErrors(7, 1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 0.8)
     minimum = minimum_errors(triangle, stretched(1.02, 1.21), Source(stretched))
     rows = table(held_out, [minimum, minimum])
     found = {name: (value, unit) for name, value, unit in rows}
     assert len(found) == len(rows)
     assert found["energy RMSE"] == (1.0, "kJ/mol")
     assert found["energy, largest error"] == (3.0, "kJ/mol")
+    assert found["atomic energy RMSE"] == (3.5, "kJ/mol")
     assert found["force RMSE"] == (4.0, "eV/A")
     assert found["force, largest error"] == (5.0, "eV/A")
     assert found["charge RMSE"] == (6.0, "e")

@@ -186,3 +186,42 @@ def test_symmetry_of_a_long_chain_is_found_without_all_its_labellings():
         x += [carbon, *(carbon + h for h in hydrogens)]
         numbers += [6] + [1] * len(hydrogens)
     assert rotational_symmetry_number(numbers, np.array(x) / BOHR) == 2
+
+
+class TestHandedness:
+    def pattern(self, geometry, name):
+        numbers, x = geometry(name)
+        return Pattern.from_geometry(name, numbers, x), x
+
+    def test_one_sign_for_each_atom_of_four_neighbours(self, geometry):
+        for name, centres in (
+            ("CH4", 1), ("CH3CH2OH", 2), ("C6H6", 0), ("H2O", 0), ("NH3", 0), ("isobutane", 4)
+        ):
+            pattern, x = self.pattern(geometry, name)
+            signs = pattern.handedness(x[None])
+            assert signs.shape == (1, centres) and (np.abs(signs) == 1).all()
+
+    @quick
+    @given(seeds)
+    def test_turns_keep_it_and_mirrors_invert_it(self, geometry, seed):
+        pattern, x = self.pattern(geometry, "CH3CH2OH")
+        rng = np.random.default_rng(seed)
+        turned = Rotation.random(rng=rng).apply(x) + rng.normal(size=3)
+        signs = pattern.handedness(np.array([x, turned, -turned]))
+        np.testing.assert_array_equal(signs[1], signs[0])
+        np.testing.assert_array_equal(signs[2], -signs[0])
+
+    def test_exchange_of_two_hydrogens_inverts_their_centre_alone(self, geometry):
+        pattern, x = self.pattern(geometry, "CH3CH2OH")  # C 0 (H 6, 7, 8), C 1 (H 4, 5)
+        before = pattern.handedness(x[None])[0]
+        for exchanged, factors in (((4, 5), [1, -1]), ((6, 7), [-1, 1])):
+            order = np.arange(9)
+            order[list(exchanged)] = exchanged[::-1]
+            np.testing.assert_array_equal(pattern.handedness(x[None, order])[0], factors * before)
+
+    def test_neighbours_in_a_plane_have_none(self, geometry):
+        pattern, x = self.pattern(geometry, "CH4")
+        flat = x * [1, 1, 0]
+        np.testing.assert_array_equal(pattern.handedness(np.array([flat, 1e3 * x]))[:, 0], [
+            0, pattern.handedness(x[None])[0, 0]
+        ])
