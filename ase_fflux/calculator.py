@@ -92,9 +92,10 @@ class FFLUX(Calculator):
         lists by the names in the models; default: found by bonding and
         nearness to the training data, and kept as long as no atom jumps by more than 1 Angstrom
         from one call to the next.
-    min_coverage : float
+    min_coverage : float, optional
         Coverage (largest kernel value to a training point, 0 to 1) below which a warning is given
-        once.
+        once; default: what each model's test trajectory suggests
+        (`MoleculeModel.least_coverage`).
     on_low_coverage : {"warn", "raise", "ignore"}
         What to do then.
 
@@ -112,7 +113,7 @@ class FFLUX(Calculator):
     ]
     default_parameters = dict(
         model=None, electrostatics=True, level=None, rank=None, short_range=None,
-        short_range_cutoff=None, assignment=None, min_coverage=0.9, on_low_coverage="warn",
+        short_range_cutoff=None, assignment=None, min_coverage=None, on_low_coverage="warn",
     )
     nolabel = True
 
@@ -238,7 +239,7 @@ class FFLUX(Calculator):
             positions, atoms.numbers, cell, atoms.pbc,
             assignment=assignment, moments=wants_moments,
         )
-        self._check_coverage(results.coverage)
+        self._check_coverage(results.coverage, assignment)
         self.coverage = results.coverage
         self._moments = results.moments
         self.energy_terms = {name: HARTREE * value for name, value in results.terms.items()}
@@ -264,15 +265,21 @@ class FFLUX(Calculator):
                     f"the model {model.name} has no charges or moments: no dipole, no charges"
                 )
 
-    def _check_coverage(self, coverage):
+    def _check_coverage(self, coverage, assignment):
         p = self.parameters
         if p.on_low_coverage == "ignore":
             return
-        worst = int(np.argmin(coverage))
-        if coverage[worst] >= p.min_coverage or (self._warned and p.on_low_coverage == "warn"):
+        least = np.full(len(coverage), np.nan if p.min_coverage is None else p.min_coverage)
+        if p.min_coverage is None:
+            for model, atoms in zip(
+                self._forcefield.models, assignment.atoms_of_model, strict=True
+            ):
+                least[atoms] = model.least_coverage
+        worst = int(np.argmin(coverage - least))
+        if coverage[worst] >= least[worst] or (self._warned and p.on_low_coverage == "warn"):
             return
         message = (
-            f"atom {worst} has a coverage of {coverage[worst]:.3g} (below {p.min_coverage:g}): "
+            f"atom {worst} has a coverage of {coverage[worst]:.3g} (below {least[worst]:.4g}): "
             "this geometry lies outside of the training data of its model, and energy and forces "
             "may be wrong; train on geometries like it or set min_coverage"
         )

@@ -75,6 +75,19 @@ class MoleculeModel:
     shared: Shared | None = None
 
     @property
+    def least_coverage(self) -> float:
+        """Coverage below which a geometry is outside of what the training data cover.
+
+        Twice as far from 1 as the smallest one on the test trajectory that the provenance reports,
+        where forces are about three times worse than at the edge of the test; 0.9 if it reports
+        none.
+        """
+        tested = self.provenance.get("errors", {}).get("smallest coverage", {}).get("value")
+        if not isinstance(tested, int | float):
+            return 0.9
+        return max(1.0 - 2.0 * (1.0 - tested), 0.0)
+
+    @property
     def rank(self) -> int:
         """Highest multipole rank for which every atom has all moments; -1 without charges."""
         have = [{p for q in self.processes if q.atom == a for p in q.properties}

@@ -120,12 +120,15 @@ class Shared:
     processes : tuple of SharedProcess
     gradient_weights : (n, N, 3) array or None
         Dual weights of the total gradients (bohr/hartree), zero for labels without gradient.
-    energy_noise, gradient_noise : float
-        Standard deviations with which it was trained (hartree, hartree/bohr).
+    energy_noise, gradient_noise : tuple of float
+        Standard deviations of labels from each source (hartree, hartree/bohr).
+    source : (n,) int array, optional
+        Number of the source of each label; default: one source.
     """
 
     symmetry: Symmetry
     processes: tuple[SharedProcess, ...]
     gradient_weights: np.ndarray | None = None
-    energy_noise: float = 0.0
-    gradient_noise: float = 0.0
+    energy_noise: tuple[float, ...] = (0.0,)
+    gradient_noise: tuple[float, ...] = (0.0,)
+    source: np.ndarray | None = None

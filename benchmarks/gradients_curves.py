@@ -18,8 +18,8 @@ The second kind is the joint process without gradients; no command trains it. It
 60 evaluations on all labels (a source of 30 says too little of energies alone), and learns the
 noise of energies between 1e-8 and 1e-3 Ha, where one value for all did not suit: it was at the
 lower end for water, 4e-6 Ha for 100 labels of benzene, 5e-5 and 1e-5 Ha for 100 and 400 of ethanol.
-So it differs from the first kind by more than symmetry, which has a noise of 1e-8 times the
-prefactor of the covariance.
+So it differs from the first kind, with a noise of 1e-8 times the prefactor of the covariance, by
+more than symmetry.
 
 With --json FILE, points that the file has are not computed again. --png draws force and energy
 errors of all folders named.
@@ -149,17 +149,17 @@ def columns(moments: bool) -> dict:
         ) or "-"
 
     errors = {
-        "energy RMSE (kJ/mol)": "{energy_rmse_kj_per_mol:.3g}",
-        "atomic energies (kJ/mol)": "{atomic_energy_rmse_kj_per_mol:.3g}",
-        "force RMSE (eV/A)": "{force_rmse_ev_per_angstrom:.3g}",
+        "energy RMSE (kJ/mol)": "{energy_rmse_kj_per_mol:#.3g}",
+        "atomic energies (kJ/mol)": "{atomic_energy_rmse_kj_per_mol:#.3g}",
+        "force RMSE (eV/A)": "{force_rmse_ev_per_angstrom:#.3g}",
     }
     if moments:
-        errors["charges (e)"] = "{charge_rmse_e:.3g}"
-        errors["dipole (e A)"] = "{dipole_rmse_e_angstrom:.3g}"
+        errors["charges (e)"] = "{charge_rmse_e:#.3g}"
+        errors["dipole (e A)"] = "{dipole_rmse_e_angstrom:#.3g}"
     return {
         "labels": lambda p: str(p["labels"]), "model": lambda p: p["kind"],
         **{name: lambda p, t=template: t.format(**p) for name, template in errors.items()},
-        "RMSD at minima (A)": at_each("{rmsd_angstrom:.2g}"),
+        "RMSD at minima (A)": at_each("{rmsd_angstrom:#.2g}"),
         "wavenumbers: MAE (max) (cm-1)": at_each(
             "{wavenumber_mae_per_cm:.2f} ({wavenumber_max_per_cm:.1f})"
         ),
@@ -171,7 +171,7 @@ def plot(curves: dict[str, list[dict]], file: Path) -> None:
     """Draw force and energy errors against labels, a row for each molecule."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(7.0, 0.5 + 2.7 * len(curves)), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
@@ -188,6 +188,8 @@ def plot(curves: dict[str, list[dict]], file: Path) -> None:
             sizes = sorted({p["labels"] for p in points})
             axis.set_xticks(sizes, [str(n) for n in sizes])
             axis.xaxis.set_minor_locator(NullLocator())
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+            axis.yaxis.set_minor_locator(NullLocator())
             axis.yaxis.set_major_formatter("{x:g}")
             axis.set_xlabel("labels", fontsize=9)
             axis.set_ylabel(label, fontsize=9)

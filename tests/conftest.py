@@ -143,7 +143,7 @@ def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
                     0.5 if gradients else 0.0,
                 )
             processes.append(process)
-    shared = Shared(symmetry, tuple(processes), shares if gradients else None, 1e-6, 1e-5)
+    shared = Shared(symmetry, tuple(processes), shares if gradients else None, (1e-6,), (1e-5,))
     return shared_model(
         "fluoromethane", symbols, alf, shared, _FLUOROMETHANE.copy(), geometries,
         {"source": "springs"},
@@ -183,3 +183,66 @@ def central_differences():
     Of eighth order, so that steps can be long: a sum with large weights has rounding errors.
     """
     return _central_differences
+
+
+_SHAPES = {
+    "water": ("OHH", np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]])),
+    "fluoromethane": ("CFHHH", _FLUOROMETHANE),
+    "formaldehyde": ("COHH", np.array([
+        [0.0, 0.0, 0.0], [0.0, 0.0, 2.28], [0.0, 1.77, -1.1], [0.0, -1.77, -1.1]
+    ])),
+    "nitrogen": ("NN", np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.1]])),
+}
+
+
+def _labels_of_toy(molecule, n, seed=0, spread=0.1, flat=False):
+    from ase.symbols import symbols2numbers
+
+    from ase_fflux.reference.dataset import Dataset
+
+    symbols, shape = _SHAPES[molecule]
+    numbers = np.array(symbols2numbers(symbols))
+    x = shape + spread * np.random.default_rng(seed).normal(size=(n, *shape.shape))
+    if flat:
+        x[:, :, 0] = 0.0
+    vectors = x[:, :, None] - x[:, None]
+    apart = ~np.eye(len(numbers), dtype=bool)
+    distances = np.linalg.norm(vectors, axis=-1) + ~apart
+    near = np.exp(-0.5 * distances) * apart
+    crowd = near.sum(axis=2)
+    pair, own = 0.2 * np.sqrt(np.outer(numbers, numbers)), 0.05 * numbers
+    energies = (0.5 * pair * near).sum(axis=2) + own * crowd**2 - 0.5 * numbers
+    by_near = pair + 2.0 * ((own * crowd)[:, :, None] + (own * crowd)[:, None])
+    pull = -0.5 * by_near * near / distances
+    gradients = (pull[..., None] * vectors).sum(axis=2)
+    # moments: what neighbours make, along the vectors to them
+    strength = 0.1 * near * numbers
+    u, v, w = np.moveaxis(vectors / distances[..., None], -1, 0)
+    root = np.sqrt(3.0)
+    parts = [
+        np.ones_like(u), w, u, v, 1.5 * w**2 - 0.5 * apart, root * u * w, root * v * w,
+        0.5 * root * (u**2 - v**2), root * u * v,
+    ]
+    moments = np.stack([(strength * part).sum(axis=2) for part in parts], axis=-1)
+    dipoles = np.einsum("na,nai->ni", moments[:, :, 0], x) + moments[:, :, [2, 3, 1]].sum(axis=1)
+    return Dataset(
+        tuple(symbols), x, energies.sum(axis=1), gradients, energies, moments, dipoles,
+        np.full(n, "toy"), "toy",
+    )
+
+
+@pytest.fixture(scope="session")
+def make_labels():
+    """``make_labels(molecule, n, seed, spread, flat)``: labels of an analytic toy potential.
+
+    Atomic energies and moments are smooth functions of distances and directions that know no other
+    order of like atoms and no hand; gradients are exact. Molecules: water, fluoromethane,
+    formaldehyde, nitrogen; ``flat`` ones lie in the yz-plane.
+    """
+    return _labels_of_toy
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    """Symbols and minimum (bohr) of the molecules of ``make_labels``."""
+    return _SHAPES

@@ -116,8 +116,11 @@ def _shared(model, labels) -> list[str]:
     mirrored = int(sum(shared.symmetry.mirrored))
     return [
         f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
-        f"noise levels: energy of an atom {_plain(HARTREE_KJ * shared.energy_noise)} kJ/mol, "
-        f"gradient {_plain(FORCE * shared.gradient_noise)} eV/A",
+        *(
+            f"noise levels: energy of an atom {_plain(HARTREE_KJ * energy)} kJ/mol, "
+            f"gradient {_plain(FORCE * gradient)} eV/A"
+            for energy, gradient in zip(shared.energy_noise, shared.gradient_noise, strict=True)
+        ),
         *_table(rows), "",
     ]
 

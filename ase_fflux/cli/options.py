@@ -35,10 +35,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-coverage",
         type=float,
-        default=0.9,
         metavar="C",
         help="an atom's largest kernel value to a training point, 0 to 1, below which the geometry "
-        "counts as outside of the training data (default: %(default)s)",
+        "counts as outside of the training data (default: what the test of each model suggests, "
+        "else 0.9)",
     )
     parser.add_argument(
         "--on-low-coverage",

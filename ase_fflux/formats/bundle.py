@@ -28,8 +28,9 @@ stored. Images of points and weights on kernel derivatives are not, reading comp
 
 ``symmetry``, in the header
     ``permutations`` (S rows of N atoms) and ``mirrored`` (S), see `ase_fflux.symmetry.Symmetry`.
-``energy_noise``, ``gradient_noise``, ``gradients``, in the header
-    Noise levels (hartree, hartree/bohr), and whether there are gradient weights.
+``energy_noise``, ``gradient_noise``, ``source``, ``gradients``, in the header
+    Noise levels (hartree, hartree/bohr) of each source of labels, the source of each label (null if
+    there is one), and whether there are gradient weights.
 ``processes``
     For each the m ``atoms`` that share it, ``properties``, ``noise`` (relative) and ``variance``
     (hartree^2; 0 if it was not trained on gradients). ``kernel`` is in the order of the first
@@ -169,7 +170,9 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
             "permutations": np.asarray(shared.symmetry.permutations).tolist(),
             "mirrored": np.asarray(shared.symmetry.mirrored).tolist(),
         },
-        "energy_noise": float(shared.energy_noise), "gradient_noise": float(shared.gradient_noise),
+        "energy_noise": list(map(float, shared.energy_noise)),
+        "gradient_noise": list(map(float, shared.gradient_noise)),
+        "source": None if shared.source is None else np.asarray(shared.source).tolist(),
         "gradients": shared.gradient_weights is not None, "processes": processes,
     }
 

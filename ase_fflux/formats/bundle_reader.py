@@ -169,8 +169,8 @@ class BundleReader:
                  "the weights of the gradients are missing")
         shared = Shared(
             symmetry, processes, gradient_weights,
-            self.not_negative(header["energy_noise"], "noise of the energies"),
-            self.not_negative(header["gradient_noise"], "noise of the gradients"),
+            self.noise("energy_noise", "noise of the energies"),
+            self.noise("gradient_noise", "noise of the gradients"), self.source(),
         )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
@@ -182,6 +182,24 @@ class BundleReader:
                 g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
             )
         return model
+
+    def noise(self, name: str, what: str) -> tuple[float, ...]:
+        """Noise levels of the sources."""
+        levels = self.header[name]
+        _require(isinstance(levels, list) and len(levels) > 0, f"the {what} is wrong")
+        return tuple(self.not_negative(level, what) for level in levels)
+
+    def source(self) -> np.ndarray | None:
+        """Source of each label."""
+        if self.header["source"] is None:
+            return None
+        source = np.array(self.header["source"])
+        count = min(len(self.header["energy_noise"]), len(self.header["gradient_noise"]))
+        _require(
+            source.shape == self.geometries.shape[:1] and source.dtype.kind == "i"
+            and bool(((source >= 0) & (source < count)).all()), "the sources of labels are wrong",
+        )
+        return source
 
     def symmetry(self, content: dict) -> Symmetry:
         """A group of operations that keep the elements and to which the local frames fit."""

@@ -82,6 +82,8 @@ def choose_gradients(
         )
     if count == len(candidates):
         return data
+    if not count:
+        return data.select_gradients(candidates[:0])
     n_atoms = sum(len(p.columns) for p in data.points)
     columns = np.hstack([
         atom[candidates] * np.sqrt(theta[points.feature] / n_atoms)

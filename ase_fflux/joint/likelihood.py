@@ -27,24 +27,26 @@ class JointLikelihood:
         Observations.
     threads : int
         For what numba does.
+    n_sources : int, optional
+        Number of sources of labels, of which some may have none here; default: those that have.
     """
 
-    def __init__(self, data: JointData, threads: int = 1):
+    def __init__(self, data: JointData, threads: int = 1, n_sources: int | None = None):
         self.data, self.threads = data, threads
         ties = [np.unique(c.tie, return_inverse=True)[1] for c in data.classes]
         self._sizes = [int(t.max()) + 1 for t in ties]
         self._ties = ties
-        self._n_sources = int(data.source.max()) + 1
+        self.n_sources = int(data.source.max()) + 1 if n_sources is None else n_sources
 
     @property
     def size(self) -> int:
         """Number of hyperparameters."""
-        return sum(self._sizes) + len(self._sizes) + 2 * self._n_sources
+        return sum(self._sizes) + len(self._sizes) + 2 * self.n_sources
 
     @property
     def parts(self) -> tuple[slice, slice, slice, slice]:
         """Where the theta, the variances, the noises of energies and of gradients are."""
-        sizes = [sum(self._sizes), len(self._sizes), self._n_sources, self._n_sources]
+        sizes = [sum(self._sizes), len(self._sizes), self.n_sources, self.n_sources]
         ends = np.cumsum([0, *sizes])
         return tuple(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
 
@@ -109,9 +111,9 @@ class JointLikelihood:
             by_variance.append(0.5 * h.variance[a] * share)
         gradient_trace = (np.diagonal(inverse) - beta**2).reshape(-1, data.directions.shape[2])
         by_noise = [
-            h.energy_noise**2 * np.bincount(data.source, energy_trace, self._n_sources),
+            h.energy_noise**2 * np.bincount(data.source, energy_trace, self.n_sources),
             h.gradient_noise**2 * np.bincount(
-                data.source[data.with_gradient], gradient_trace.sum(axis=1), self._n_sources
+                data.source[data.with_gradient], gradient_trace.sum(axis=1), self.n_sources
             ),
         ]
         return system.negative_log_likelihood, np.concatenate([*by_theta, by_variance, *by_noise])

@@ -14,9 +14,11 @@ class JointSettings:
     Parameters
     ----------
     energy_noise : float
-        Standard deviation of atomic energies (hartree). It stands for what the features do not
-        resolve in the partition of the energy into atoms; a smaller one makes atomic energies
-        better, forces worse and weights large.
+        Standard deviation of atomic energies (hartree) that the search starts from. It stands for
+        what the features do not resolve in the partition of the energy into atoms. It is learned,
+        not above this value, which the likelihood alone would do at the expense of atomic energies.
+    least_energy_noise : float
+        Its lower bound, for the sake of rounding errors.
     gradient_noise : float
         Standard deviation of a component of the gradient (hartree/bohr) that the search starts
         from; it is learned, and not below ``least_gradient_noise``.
@@ -36,6 +38,7 @@ class JointSettings:
     """
 
     energy_noise: float = 1e-4
+    least_energy_noise: float = 1e-6
     gradient_noise: float = 1e-5
     least_gradient_noise: float = 1e-6
     bounds: tuple[float, float] = (1e-6, 3.0)
@@ -48,8 +51,15 @@ class JointSettings:
         low, high = self.bounds
         if not 0 < low <= high < np.inf:
             raise TrainingError(f"bounds of theta must be 0 < low <= high, not {low} and {high}")
-        if not 0 < self.least_gradient_noise <= self.gradient_noise or not self.energy_noise > 0:
-            raise TrainingError("noise levels must be above zero")
+        for what, least, noise in (
+            ("energies", self.least_energy_noise, self.energy_noise),
+            ("gradients", self.least_gradient_noise, self.gradient_noise),
+        ):
+            if not 0 < least <= noise < np.inf:
+                raise TrainingError(
+                    f"the noise of {what} must be finite, above zero and not below its least "
+                    f"value {least:g}, not {noise:g}"
+                )
         if len(self.sizes) != len(self.evaluations) or not self.sizes:
             raise TrainingError("give a number of evaluations for every size of a source")
         if min(self.sizes) < 2 or min(self.evaluations) < 2 or list(self.sizes) != sorted(

@@ -110,17 +110,6 @@ class JointFactor:
             bottom = blas.dtrsm(1.0, self.schur_factor.T, bottom.T, side=1, lower=0).T
         return tops, bottom
 
-    def back_solved(self, tops: list[np.ndarray], bottom: np.ndarray):
-        """L^-T of what `half_solved` returns, so that both together are K^-1 y."""
-        if len(bottom):
-            bottom = blas.dtrsm(
-                1.0, self.schur_factor.T, bottom.T, side=1, lower=0, trans_a=1
-            ).T
-        return [
-            blas.dtrsm(1.0, factor.T, (top - x @ bottom).T, side=1, lower=0, trans_a=1).T
-            for factor, top, x in zip(self.energy_factors, tops, self.mixed, strict=True)
-        ], bottom
-
 
 class JointSystem(JointFactor):
     """The solution for the values of the observations; parameters and errors of `JointFactor`.

@@ -199,10 +199,11 @@ class _Search:
         start = initial_hyperparameters(data, settings)
         self.start = self.likelihood.pack(start)
         low, high = self.start.copy(), self.start.copy()
-        theta, variance, _, gradient_noise = self.likelihood.parts
+        theta, variance, energy_noise, gradient_noise = self.likelihood.parts
         low[theta], high[theta] = np.log(settings.bounds)
         low[variance] -= _FAR
         high[variance] += _FAR
+        low[energy_noise] = np.log(settings.least_energy_noise)
         low[gradient_noise] = np.log(settings.least_gradient_noise)
         high[gradient_noise] = np.log(1e3 * settings.gradient_noise)
         self.box = np.stack([low, high])
@@ -249,7 +250,9 @@ class _Search:
             if self.on_step is not None:
                 self.on_step(stage, size, len(values))
 
-        source = JointLikelihood(self.data.select(self.order[:size]), self.threads)
+        source = JointLikelihood(
+            self.data.select(self.order[:size]), self.threads, self.likelihood.n_sources
+        )
         failure = TrainingError(
             f"the covariance of {size} labels is not positive definite: remove duplicate labels or "
             "raise the noise levels"

@@ -3,15 +3,16 @@ r"""How far a model trained on gradients vouches for its energies and forces.
 The covariance of the errors of all atomic energies and of the total gradient at a geometry, whose
 covariance with the n observations is k and with their constant means h:
 
-.. math:: C = k_{**} - k^T K^{-1} k + R^T (H^T K^{-1} H)^{-1} R - \frac{\sigma^2}{N} S^T S,
-          \qquad R = h - H^T K^{-1} k.
+.. math:: C &= k_{**} - k^T K^{-1} k + R^T G^{-1} R - \frac{\sigma^2}{N} S^T S, \\
+          R &= h - H^T K^{-1} k, \qquad G = H^T K^{-1} H, \qquad
+          S = Z^T K^{-1} (k + H G^{-1} R).
 
 The third term is of the means, which are estimated by generalised least squares (Rasmussen,
 Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 2.42). The last one is of the
-noise sigma of atomic energies. It stands for what the features do not resolve in the partition of
-the energy among N atoms, so that it cancels in the sum over the atoms of a label, S being the sums
-of their weights K^-1 (k + H ...) in the prediction; independent noise, as K has it, would leave the
-constant of the total energy unknown to sigma sqrt(N / n).
+noise sigma of atomic energies: it stands for what the features do not resolve in the partition of
+the energy among N atoms, so that it cancels in the sum over the atoms of a label. S are the sums of
+the weights that a prediction puts on these, Z marking the energies of each label. Independent
+noise, as K has it, would leave the constant of the total energy unknown to sigma sqrt(N / n).
 
 Total energy and forces are those of the latent function; atomic energies include the noise.
 """
@@ -77,8 +78,9 @@ class Posterior:
     ----------
     scale, energy_scale : float
         Ratio of the errors of gradients and of atomic energies at labels that are left out to what
-        is expected there. Standard deviations are multiplied by them. The scale of gradients is not
-        below 1, which is what noise does that is as low as it may get.
+        is expected there. Standard deviations of total energy and forces are multiplied by the
+        first, those of atomic energies by the second. The first is at least 1: lower ones come from
+        noise of gradients that is as low as training lets it be, and tell nothing of the process.
     """
 
     def __init__(self, model: MoleculeModel, threads: int = 1, max_memory: float = np.inf):
@@ -93,11 +95,13 @@ class Posterior:
         self.data = joint_data(
             geometries, np.zeros(geometries.shape[:2]), np.zeros_like(geometries), self._alf,
             shared.symmetry, np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))),
+            shared.source,
         )
-        processes = [p for p in shared.processes if ENERGY in p.properties]
+        of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
+        processes = [of_class[atoms.atoms] for atoms in self.data.classes]
         self.hyperparameters = Hyperparameters(
             [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
-            np.array([shared.energy_noise]), np.array([shared.gradient_noise]),
+            np.array(shared.energy_noise), np.array(shared.gradient_noise),
         )
         cost = solution_cost(self.data)
         if cost.memory > max_memory:
@@ -113,11 +117,14 @@ class Posterior:
                 f"the covariance of the labels of {model.name} is not positive definite ({error}): "
                 "train the model again"
             ) from None
-        count = len(processes)
+        count, n = len(processes), len(self.data)
         self._sizes = [energies.size for energies in self.data.energies]
-        self._constants = self._half_solved(
-            [np.tile(np.eye(count)[a], (size, 1)) for a, size in enumerate(self._sizes)],
-            np.zeros((self.data.n_observed[1], count)),
+        # constant functions of the classes, and sums over the atoms of labels, both half solved
+        ones = [np.tile(np.eye(count)[a], (size, 1)) for a, size in enumerate(self._sizes)]
+        self._constants = self._half_solved(ones, np.zeros((self.data.n_observed[1], count)))
+        self._labels = self._half_solved(
+            [np.tile(np.eye(n), (size // n, 1)) for size in self._sizes],
+            np.zeros((self.data.n_observed[1], n)),
         )
         self._gram = self._constants.T @ self._constants
         # dual weights of all observations
@@ -201,14 +208,10 @@ class Posterior:
         half = self._half_solved(tops, bottom)
         rest = constants - self._constants.T @ half
         by_means = np.linalg.solve(self._gram, rest)
-        weights, _ = self.factor.back_solved(*self._split(half + self._constants @ by_means))
-        sums = sum(w.reshape(-1, len(self.data), w.shape[1]).sum(axis=0) for w in weights)
-        noise = self.hyperparameters.energy_noise[0] ** 2 / n_atoms
-        return prior - half.T @ half + rest.T @ by_means - noise * sums.T @ sums, directions[0]
-
-    def _split(self, whole):
-        *tops, bottom = np.split(whole, np.cumsum(self._sizes))
-        return tops, bottom
+        sums = self._labels.T @ (half + self._constants @ by_means)
+        noise = self.hyperparameters.energy_noise[self.data.source] ** 2 / n_atoms
+        cancelled = (noise[:, None] * sums).T @ sums
+        return prior - half.T @ half + rest.T @ by_means - cancelled, directions[0]
 
     def _prior(self, geometry, directions):
         """Covariances of a geometry (1, N, 3) with itself, means and observations."""
@@ -246,7 +249,7 @@ class Posterior:
         n_atoms = len(geometry)
         energies, gradient = covariance[:n_atoms, :n_atoms], covariance[n_atoms:, n_atoms:]
         forces = np.einsum("xd,de,xe->x", directions, gradient, directions)
-        noise = self.hyperparameters.energy_noise[0] ** 2
+        noise = self.hyperparameters.energy_noise.max() ** 2
         # what is zero but for rounding may come out below it
         return Uncertainty(
             self.scale * float(np.sqrt(max(energies.sum(), 0.0))),

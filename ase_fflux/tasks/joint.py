@@ -67,6 +67,9 @@ class JointTrainer:
         How.
     folder : Path, optional
         Where hyperparameters are kept.
+    source : (n,) int array, optional
+        Number of the source of each label, from 0, where they come from several programs or
+        settings: each has noise levels of its own. Default: one source.
 
     Attributes
     ----------
@@ -80,10 +83,10 @@ class JointTrainer:
 
     def __init__(
         self, dataset: Dataset, reference: np.ndarray, training: JointTraining,
-        folder: Path | None = None,
+        folder: Path | None = None, source: np.ndarray | None = None,
     ):
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
-        self.folder = folder
+        self.folder, self.source = folder, source
         numbers = symbols2numbers(dataset.symbols)
         self.symmetry = (
             find_symmetry(numbers, self.reference) if training.symmetry
@@ -99,7 +102,10 @@ class JointTrainer:
     def observations(self, labels: np.ndarray) -> JointData:
         """What the joint process observes at some labels."""
         d = self.dataset.select(labels)
-        return joint_data(d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry)
+        return joint_data(
+            d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
+            source=None if self.source is None else self.source[labels],
+        )
 
     @property
     def plan(self) -> str:
@@ -120,7 +126,8 @@ class JointTrainer:
         trained_on = fingerprint(
             d.geometries.reshape(len(d), -1),
             np.hstack([d.atomic_energies, d.gradients.reshape(len(d), -1)]),
-            self.training.energies, [],
+            self.training.energies,
+            [self.alf, self.symmetry.permutations, self.symmetry.mirrored, self.data.source],
         )
         path = None if self.folder is None else self.folder / "energies.npz"
         known = None if path is None else _read(path, trained_on)
@@ -163,15 +170,18 @@ class JointTrainer:
         self, name: str, energies: JointResult, moments: list, labels: np.ndarray | None = None
     ) -> MoleculeModel:
         """The model of energies solved at all labels, or at some (int array), and of moments."""
-        geometries = self.dataset.geometries
+        def chosen(values):
+            return values if labels is None else values[labels]
+
         h = energies.hyperparameters
         shared = Shared(
             self.symmetry, (*energies.processes, *moments), energies.gradient_weights,
-            float(h.energy_noise[0]), float(h.gradient_noise[0]),
+            tuple(h.energy_noise.tolist()), tuple(h.gradient_noise.tolist()),
+            None if self.source is None else chosen(self.source),
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,
-            geometries if labels is None else geometries[labels],
+            chosen(self.dataset.geometries),
         )
 
     def record(self, energies: JointResult) -> dict:

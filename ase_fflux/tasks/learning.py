@@ -33,6 +33,11 @@ class LearningCurve:
     def advice(self, goal: float) -> str:
         """Whether more labels are worth it, in words, for a goal (eV/Angstrom)."""
         n, error = self.labels[-1], self.force_rmse[-1]
+        if len(self.labels) == 1:
+            return f"held-out force RMSE {error:.2g} eV/A with {n} labels: " + (
+                f"below the goal of {goal:g} eV/A, more are not needed." if error <= goal
+                else f"above the goal of {goal:g} eV/A, more are needed: --labels."
+            )
         before = ", ".join(
             f"{e:.2g} with {k}" for k, e in zip(self.labels[:-1], self.force_rmse[:-1], strict=True)
         )

@@ -246,7 +246,7 @@ def test_bundled_models_have_a_minimum(name):
     atoms = Atoms(model.symbols, BOHR * model.reference_geometry, calculator=calc)
     atoms.rattle(0.01, seed=1)
     assert BFGS(atoms, logfile=None).run(fmax=0.005, steps=200)
-    assert calc.coverage.min() > calc.parameters.min_coverage
+    assert calc.coverage.min() > model.least_coverage
     expected = calculate_numerical_forces(atoms, eps=1e-3, iatoms=[0])
     np.testing.assert_allclose(atoms.get_forces()[:1], expected, atol=1e-4)
     assert atoms.get_dipole_moment().shape == (3,)

@@ -43,7 +43,9 @@ def make(molecule, symmetric=True, n=6, seed=0):
             atoms, (ENERGY,), Kernel.periodic_on_phi(theta), np.zeros(1), weights, 1e-6,
             rng.uniform(0.2, 0.6),
         ))
-    shared = Shared(symmetry, tuple(processes), gradient_weights, ENERGY_NOISE, GRADIENT_NOISE)
+    shared = Shared(
+        symmetry, tuple(processes), gradient_weights, (ENERGY_NOISE,), (GRADIENT_NOISE,)
+    )
     return shared_model(molecule, tuple(symbols), alf, shared, shape, geometries)
 
 
@@ -224,7 +226,8 @@ def test_grows_from_labels(fluoromethane):
 
 def test_never_negative():
     model = make("water", n=40)
-    model = replace(model, shared=replace(model.shared, energy_noise=1e-7, gradient_noise=1e-7))
+    quiet = replace(model.shared, energy_noise=(1e-7,), gradient_noise=(1e-7,))
+    model = replace(model, shared=quiet)
     posterior = Posterior(model)
     for x in model.geometries:
         found = posterior.uncertainty(x)
@@ -251,7 +254,7 @@ def test_left_out_is_what_training_without_it_gives(molecule):
         )
         result = solve(data, hyperparameters)
         compact = Shared(
-            shared.symmetry, tuple(result.processes), result.gradient_weights, 0.5, 1e-4
+            shared.symmetry, tuple(result.processes), result.gradient_weights, (0.5,), (1e-4,)
         )
         return data, shared_model(
             molecule, model.symbols, model.alf, compact, model.reference_geometry,
@@ -303,11 +306,14 @@ def test_what_cannot_be_told(chiral_model, fluoromethane):
     with pytest.raises(FFLUXError, match="CHFClBr was not trained on gradients"):
         Posterior(chiral_model)
     model, _ = fluoromethane
+    nothing = np.zeros_like(model.shared.gradient_weights)
+    with pytest.raises(FFLUXError, match="CH3F was not trained on gradients"):
+        Posterior(replace(model, shared=replace(model.shared, gradient_weights=nothing)))
     with pytest.raises(FFLUXError, match="takes .* GB, more than .* use a model of fewer labels"):
         Posterior(model, max_memory=1e3)
     same = replace(
         model, geometries=model.geometries[[0] * 12],
-        shared=replace(model.shared, energy_noise=1e-12, gradient_noise=1e-12),
+        shared=replace(model.shared, energy_noise=(1e-12,), gradient_noise=(1e-12,)),
     )
     with pytest.raises(FFLUXError, match="not positive definite"):
         Posterior(same)
