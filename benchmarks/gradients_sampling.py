@@ -5,7 +5,8 @@
 
 Of the build's folder only minima and test trajectory are used. Geometries are drawn from pools of
 `POOL` each, which GFN2-xTB labels where `--pools` does not have them yet (a minute for each
-trajectory). A mix is a list of shares of pools (the default: `MIXES`):
+trajectory); then a row takes seconds to a minute. A mix is a list of shares of pools (the default:
+`MIXES`):
 
 =========  ====================================================================================
 md500      frames of dynamics at 500 K, every 20 fs
@@ -118,7 +119,6 @@ class Pools:
         done = count_labels(path)
         if done < count:
             print(f"labelling {path}", file=sys.stderr)
-            # nothing is lost where this is interrupted: geometries follow from the seed
             geometries = list(self.geometries(name, seed, count, done))
             append_labels(path, [self.source.label(a) for a in geometries], [name] * (count - done))
         return read_dataset(path).select(slice(count))
@@ -247,12 +247,13 @@ def rows(chosen: argparse.Namespace):
 def cells(row: dict) -> list[str]:
     """Text of a row."""
     m = {name: float(np.median([s[name] for s in row["seeds"]])) for name in row["seeds"][0]}
+    figures = [
+        f"{m[name]:.3g}" if name in m else "-" for name in
+        ("energy", "hot_energy", "force", "hot_force", "held_force", "expected_force")
+    ]
     return [
-        row["mix"], str(row["labels"]), f"{m['energy']:.3f}", f"{m['hot_energy']:.3f}",
-        f"{m['force']:.4f}", f"{m['hot_force']:.4f}", f"{m['held_force']:.4f}",
-        f"{m['expected_force']:.4f}" if "expected_force" in m else "-",
-        f"{1e3 * m['rmsd_angstrom']:.2f}",
-        f"{m['wavenumber_mae_per_cm']:.2f} ({m['wavenumber_max_per_cm']:.1f})",
+        row["mix"], str(row["labels"]), *figures, f"{1e3 * m['rmsd_angstrom']:.2g}",
+        f"{m['wavenumber_mae_per_cm']:.2g} ({m['wavenumber_max_per_cm']:.2g})",
     ]
 
 

@@ -104,7 +104,9 @@ def joint_data(
     ):
         bad = ~np.isfinite(values.reshape(n, -1)).all(axis=1)
         if bad.any():
-            raise TrainingError(f"label {np.argmax(bad) + 1}: its {name} is not finite")
+            raise TrainingError(
+                f"label {np.argmax(bad) + 1} has numbers that are not finite in its {name}"
+            )
     directions = internal_directions(geometries)
     classes = symmetry.classes(alf)
     return JointData(

@@ -124,4 +124,4 @@ def _column_order(order, mirrored, slot, place, f, polar):
     """Column that takes the place of each column, and its sign."""
     kind, feature = np.divmod(slot, f)
     columns = np.array([place[k * f + order[h]] for k, h in zip(kind, feature, strict=True)])
-    return columns, np.where(mirrored & (kind == 0) & polar[feature], -1.0, 1.0)
+    return columns, np.where(mirrored & polar[feature], -1.0, 1.0)

@@ -120,10 +120,11 @@ def build(
     found = labels.minima(progress)
     reference = found[0].positions / BOHR
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
+    test = labels.test(progress)
     model, record, curve = trained(
-        labels, reference, output.stem, settings, training, progress, say
+        labels, reference, output.stem, settings, training, test, progress, say
     )
-    errors = held_out_errors(model, labels.test(progress))
+    errors = held_out_errors(model, test)
     draft = folder / "untested.fflux"
     draft.unlink(missing_ok=True)
     write_bundle(draft, model)
@@ -156,7 +157,7 @@ def build(
     return Build(model, errors, at_minima, curve)
 
 
-def _from_energies(labels, reference, name, settings, training, progress, say):
+def _from_energies(labels, reference, name, settings, training, test, progress, say):
     """A model of energies and moments, each atom by itself; its record and no curve."""
     dataset = labels.training(settings.labels, progress)
     alf = choose_alf(dataset.symbols, reference)
@@ -170,10 +171,9 @@ def _from_energies(labels, reference, name, settings, training, progress, say):
     return model, training_record(training, jobs, results), None
 
 
-def _from_gradients(labels, reference, name, settings, training, progress, say):
+def _from_gradients(labels, reference, name, settings, training, test, progress, say):
     """A model of energies and gradients with its moments; its record and learning curve."""
-    test = labels.test(progress)
-    counts = [max(round(share * settings.labels), LEAST_LABELS) for share in _ROUNDS]
+    counts = _sizes(settings.labels)
     for count in counts if settings.stop else counts[-1:]:
         dataset = labels.training(count, progress)
         trainer = JointTrainer(dataset, reference, training, labels.folder / "models")
@@ -187,10 +187,16 @@ def _from_gradients(labels, reference, name, settings, training, progress, say):
     return model, trainer.record(energies), curve
 
 
+def _sizes(labels: int) -> list[int]:
+    """A quarter, half and all of the labels, as far as these are enough to train on."""
+    sizes = [round(share * labels) for share in _ROUNDS]
+    return [size for size in sizes if size >= LEAST_LABELS]
+
+
 def _curve(trainer, hyperparameters, energies, name, test: Dataset, progress) -> LearningCurve:
     """Errors with the first quarter, half and all of the labels, hyperparameters being the same."""
     n = len(trainer.dataset)
-    sizes = sorted({max(round(share * n), LEAST_LABELS) for share in _ROUNDS})
+    sizes = _sizes(n)
     found = []
     with progress("learning curve", len(sizes)) as advance:
         for size in sizes:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_FAR = 20
+"""Times the labels that there are, beyond which no extrapolation is made."""
+
 
 @dataclass(frozen=True)
 class LearningCurve:
@@ -51,4 +54,7 @@ class LearningCurve:
         said += f"{2 * n} would give about {self.expected(2 * n):.2g}. "
         if error <= goal:
             return said + f"Below the goal of {goal:g} eV/A: more labels are not needed."
-        return said + f"The goal of {goal:g} eV/A needs about {self.needed(goal)}: --labels."
+        needed = self.needed(goal)
+        if needed > _FAR * n:
+            return said + f"The goal of {goal:g} eV/A is out of reach of more labels."
+        return said + f"The goal of {goal:g} eV/A needs about {needed}: --labels."

@@ -44,9 +44,9 @@ def test_selected_labels_keep_what_they_have(case):
 
 
 @pytest.mark.parametrize("field, words", [
-    ("geometries", "label 3: its geometry is not finite"),
-    ("atomic_energies", "label 3: its atomic energies is not finite"),
-    ("gradients", "label 3: its gradient is not finite"),
+    ("geometries", "label 3 has numbers that are not finite in its geometry"),
+    ("atomic_energies", "label 3 has numbers that are not finite in its atomic energies"),
+    ("gradients", "label 3 has numbers that are not finite in its gradient"),
 ])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_labels_that_are_no_numbers(make_labels, observe, shapes, field, words, bad):

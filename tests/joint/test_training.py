@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ase_fflux.errors import TrainingError
+from ase_fflux.joint import training
 from ase_fflux.joint.likelihood import JointLikelihood
 from ase_fflux.joint.settings import JointSettings
 from ase_fflux.joint.training import find_hyperparameters, initial_hyperparameters, solve
@@ -83,6 +84,30 @@ def test_every_step_starts_from_the_one_before(found):
     for step, limit in zip(steps, SETTINGS.evaluations, strict=True):
         assert 1 <= step.evaluations <= limit
         assert step.value <= step.start
+
+
+def test_curvature_grows_with_the_labels(data, monkeypatch):
+    """What a rung begins with is what the step before learned, in proportion to the labels."""
+    learned, given = [], []
+    curvature, relax = training._Recorded.curvature, training.relax
+
+    def recorded(self):
+        learned.append(curvature(self))
+        return learned[-1].copy()
+
+    def relaxed(objective, x, box, hessian, evaluations):
+        given.append(hessian.copy())
+        found = relax(objective, x, box, hessian, evaluations)
+        learned.append(found.curvature)
+        return found
+
+    monkeypatch.setattr(training._Recorded, "curvature", recorded)
+    monkeypatch.setattr(training, "relax", relaxed)
+    find_hyperparameters(data, SETTINGS)
+    assert len(given) == 2
+    for before, after, growth in zip(learned, given, (16 / 8, 24 / 16), strict=False):
+        np.testing.assert_allclose(after, growth * before)
+        assert np.linalg.eigvalsh(after)[0] > 0
 
 
 def test_hyperparameters_stay_in_their_box(data):

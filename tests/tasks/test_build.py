@@ -360,7 +360,7 @@ class TestMoreLabels:
 
     def test_model_learns_from_all(self, grown):
         assert len(grown[0].model.geometries) == 50
-        assert grown[0].curve.labels == (20, 25, 50)
+        assert grown[0].curve.labels == (25, 50)  # a quarter is too few to train on
         assert sum(grown[0].model.provenance["labels"].values()) == 50
 
     def test_fewer_are_the_first_of_them(self, grown, folder, finished, tmp_path):
@@ -384,15 +384,15 @@ class TestStop:
 
     def test_when_the_goal_is_reached(self, folder, finished, tmp_path):
         result, said = self.run(folder, tmp_path, 1e3)
-        assert len(result.model.geometries) == 20 and len(said) == 1
-        assert result.curve.labels[-1] == 20
-        assert sum(result.model.provenance["labels"].values()) == 20
+        assert len(result.model.geometries) == 30 and len(said) == 1
+        assert result.curve.labels == (30,)
+        assert sum(result.model.provenance["labels"].values()) == 30
         assert labels_of(tmp_path) == labels_of(folder)
 
     def test_uses_all_where_it_is_not(self, folder, finished, tmp_path):
         result, said = self.run(folder, tmp_path, 1e-9)
         assert len(result.model.geometries) == 60
-        assert [line.split()[0] for line in said] == ["20", "30", "60"]
+        assert [line.split()[0] for line in said] == ["30", "60"]
         assert count_labels(tmp_path / "work" / "labels.xyz") == 60
 
 
@@ -421,9 +421,6 @@ def test_without_symmetry(folder, finished, tmp_path):
     assert result.test.energy_rmse_kj_per_mol < 0.1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="energies.npz is not told from that of other symmetry"
-)
 def test_without_symmetry_in_the_folder_of_a_build_with_it(folder, finished, tmp_path):
     """Hyperparameters of another symmetry are of no use."""
     result = repeat(folder, tmp_path, training=JointTraining(symmetry=False))

@@ -27,7 +27,7 @@ INPUT = Path(__file__).resolve().parents[2] / "models" / "inputs" / "water.xyz"
 SETTINGS = LabelSettings(test_frames=4, seed=2)
 LABELS, TEST, HESSIAN = 12, 4, 18
 """Training and test labels; calculations of the Hessian, after the first training label."""
-EQUILIBRATION, TIME_STEP = 20.0, 1.0
+EQUILIBRATION, TIME_STEP = 20.0, 2.0
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -61,9 +61,18 @@ class Trained:
         return found
 
 
-@pytest.fixture(scope="module", params=["fluoromethane", "formaldehyde", "water"])
+ONE_MIRROR = Symmetry(np.array([[0, 1, 2, 3, 4], [0, 1, 2, 4, 3]]), np.array([False, True]))
+"""Of fluoromethane: one hydrogen is seen as the other in a mirror."""
+CASES = {
+    "fluoromethane": ("fluoromethane", None), "mirrored hydrogen": ("fluoromethane", ONE_MIRROR),
+    "formaldehyde": ("formaldehyde", None), "water": ("water", None),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
 def trained(request, make_labels, shapes):
-    return Trained(make_labels(request.param, 12), shapes[request.param][1])
+    molecule, symmetry = CASES[request.param]
+    return Trained(make_labels(molecule, 12), shapes[molecule][1], symmetry)
 
 
 def values(process, trained, x):
@@ -75,6 +84,13 @@ def values(process, trained, x):
 def test_odd_moments_are_known():
     names = MOMENT_NAMES[:9]
     assert {n for n, s in zip(names, reflection_signs(names), strict=True) if s < 0} == ODD
+
+
+def test_there_is_a_mirrored_member_to_speak_of():
+    classes = ONE_MIRROR.classes(np.array(
+        [[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1], [4, 0, 1]]
+    ))
+    assert [c.mirrored.tolist() for c in classes] == [[False]] * 3 + [[False, True]]
 
 
 def test_targets_of_a_class_are_what_its_first_atom_sees(trained):
