@@ -124,10 +124,13 @@ def test_uncertainty_is_a_column(no_picture, make_shared, capsys):
     assert f"standard deviation of the predicted energy: mean {np.mean(expected):.2g} eV" in said
 
 
-def test_models_without_uncertainty(no_picture, capsys):
-    assert md("--uncertainty") == 2
+def test_models_without_uncertainty(no_picture, make_shared, capsys):
+    model = make_shared(gradients=False)
+    write_bundle("fluoromethane.fflux", model)
+    write("start.xyz", Atoms(model.symbols, BOHR * model.reference_geometry))
+    assert main(["md", "start.xyz", "--model", "fluoromethane.fflux", "--uncertainty"]) == 2
     assert "not trained on gradients" in capsys.readouterr().err
-    assert not list(Path().glob("water-md*"))
+    assert not list(Path().glob("start-md*"))
 
 
 def test_the_assignment_of_the_start_is_kept(no_picture, monkeypatch):

@@ -137,8 +137,19 @@ def test_bundled_models(cluster, central_differences, name):
     first = forcefield.evaluate(x, numbers)
     turn, order = Rotation.random(rng=rng), rng.permutation(len(numbers))
     second = forcefield.evaluate((turn.apply(x) + 3)[order], numbers[order])
-    assert abs(second.energy - first.energy) < 1e-10
-    np.testing.assert_allclose(second.forces, turn.apply(first.forces)[order], atol=1e-10)
+    bound = rounding(forcefield.models[0])
+    assert abs(second.energy - first.energy) < 1e-10 + bound
+    np.testing.assert_allclose(second.forces, turn.apply(first.forces)[order], atol=1e-10 + bound)
+
+
+def rounding(model):
+    """Three standard deviations of the rounding error of a sum over large weights of both signs."""
+    squares = 0.0
+    for process in model.processes:
+        if "iqa" in process.properties:
+            squares += np.square(process.gp.weights).sum()
+            squares += np.square(process.gp.column_weights()).sum()
+    return 3 * np.finfo(float).eps * np.sqrt(squares)
 
 
 @pytest.mark.parametrize("name", bundled_models())
