@@ -28,6 +28,8 @@ from ase_fflux.shared import SharedProcess
 
 _SPREAD = 10.0
 """Prior variance of an atomic energy at the start, relative to that of its labels."""
+_LABELS_OF_THREAD = 60
+"""Labels of a source that keep a thread busy."""
 _FAR = 8.0
 """Largest change of the logarithm of a variance from its start."""
 
@@ -250,8 +252,10 @@ class _Search:
             if self.on_step is not None:
                 self.on_step(stage, size, len(values))
 
+        # threads that start for less than this stand in the way of those of LAPACK
+        threads = max(1, min(self.threads, size // _LABELS_OF_THREAD))
         source = JointLikelihood(
-            self.data.select(self.order[:size]), self.threads, self.likelihood.n_sources
+            self.data.select(self.order[:size]), threads, self.likelihood.n_sources
         )
         failure = TrainingError(
             f"the covariance of {size} labels is not positive definite: remove duplicate labels or "
