@@ -119,6 +119,8 @@ def build(
     labels = LabelFolder(folder, conformers, source, settings.sampling)
     found = labels.minima(progress)
     reference = found[0].positions / BOHR
+    # what has no local frames is refused before it is labelled
+    choose_alf(found[0].get_chemical_symbols(), reference)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
     model, record, curve = trained(
