@@ -197,7 +197,18 @@ class FFLUX(Calculator):
             positions, numbers, cell, pbc, explicit=self.parameters.assignment
         )
         self._matched = numbers.copy(), pbc.copy(), positions
+        self._least_coverage = self._coverage_wanted(len(numbers))
         return self._assignment
+
+    def _coverage_wanted(self, n):
+        """(n,) coverage of each atom below which a warning is given."""
+        given = self.parameters.min_coverage
+        least = np.full(n, np.nan if given is None else given)
+        if given is None:
+            models, found = self._forcefield.models, self._assignment.atoms_of_model
+            for model, atoms in zip(models, found, strict=True):
+                least[atoms] = model.least_coverage
+        return least
 
     def check_state(self, atoms, tol=1e-15):
         """What has changed since the last call, of all that the energy depends on.
@@ -239,7 +250,7 @@ class FFLUX(Calculator):
             positions, atoms.numbers, cell, atoms.pbc,
             assignment=assignment, moments=wants_moments,
         )
-        self._check_coverage(results.coverage, assignment)
+        self._check_coverage(results.coverage)
         self.coverage = results.coverage
         self._moments = results.moments
         self.energy_terms = {name: HARTREE * value for name, value in results.terms.items()}
@@ -265,16 +276,11 @@ class FFLUX(Calculator):
                     f"the model {model.name} has no charges or moments: no dipole, no charges"
                 )
 
-    def _check_coverage(self, coverage, assignment):
+    def _check_coverage(self, coverage):
         p = self.parameters
         if p.on_low_coverage == "ignore":
             return
-        least = np.full(len(coverage), np.nan if p.min_coverage is None else p.min_coverage)
-        if p.min_coverage is None:
-            for model, atoms in zip(
-                self._forcefield.models, assignment.atoms_of_model, strict=True
-            ):
-                least[atoms] = model.least_coverage
+        least = self._least_coverage
         worst = int(np.argmin(coverage - least))
         if coverage[worst] >= least[worst] or (self._warned and p.on_low_coverage == "warn"):
             return

@@ -17,6 +17,7 @@ from ase_fflux.electrostatics.multipoles import MAX_RANK, MOMENT_NAMES, n_moment
 from ase_fflux.electrostatics.sites import adjoint_to_local, moments_to_global
 from ase_fflux.errors import FFLUXError, GeometryError
 from ase_fflux.evaluation import check, pack, sweep
+from ase_fflux.machine import cores, memory_available, threads_here
 from ase_fflux.molecule import ENERGY, MoleculeModel
 
 
@@ -78,7 +79,6 @@ class _Species:
     def posterior(self):
         """The `Posterior` of the model."""
         from ase_fflux.joint.uncertainty import Posterior
-        from ase_fflux.tasks.workers import cores, memory_available, threads_here
 
         return Posterior(self.model, threads_here(cores()), memory_available())
 

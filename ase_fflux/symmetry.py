@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ase_fflux.frames import n_features
 from ase_fflux.topology import Pattern
 
 MAX_ELEMENTS = 48
@@ -114,15 +113,16 @@ class Symmetry:
         alf = np.asarray(alf)
         found = []
         for first, members in self._orbits():
-            order = [_feature_order(g, alf, first, atom) for atom, (g, _) in members]
-            views = {}
+            order = [feature_order(g, alf, first, atom) for atom, (g, _) in members]
+            views = []
             for permutation, mirrored in zip(self.permutations, self.mirrored, strict=True):
                 frame = alf[first]
                 if np.array_equal(permutation[frame[frame >= 0]], frame[frame >= 0]):
-                    image = _feature_order(permutation, alf, first, first)
+                    image = feature_order(permutation, alf, first, first)
                     # without polar angles a mirror image looks the same
                     mirrored = bool(mirrored) and alf.shape[0] > 3
-                    views.setdefault((tuple(image), mirrored), None)
+                    views.append((tuple(image), mirrored))
+            views = list(dict.fromkeys(views))
             view_order = np.array([v for v, _ in views])
             found.append(AtomClass(
                 tuple(atom for atom, _ in members), np.array(order),
@@ -168,17 +168,18 @@ def reflection_signs(properties: Sequence[str]) -> np.ndarray:
     ])
 
 
-def _feature_order(permutation, alf, first, atom) -> np.ndarray:
-    """For every feature of ``first``, that of ``atom`` which an operation puts in its place."""
+def feature_order(permutation: np.ndarray, alf: np.ndarray, first: int, atom: int) -> np.ndarray:
+    """(F,) for every feature of ``first``, that of ``atom`` which an operation puts in its place.
+
+    ``permutation`` (N,) takes ``first`` and its frame to ``atom`` and its frame in alf (N, 3).
+    """
     n_atoms = len(alf)
     if n_atoms == 2:
         return np.zeros(1, dtype=int)
     place = {n: i for i, n in enumerate(n for n in range(n_atoms) if n not in alf[atom])}
     others = [n for n in range(n_atoms) if n not in alf[first]]
     triples = [3 + 3 * place[int(permutation[n])] + np.arange(3) for n in others]
-    order = np.concatenate([np.arange(3), *triples])
-    assert len(order) == n_features(n_atoms)
-    return order
+    return np.concatenate([np.arange(3), *triples])
 
 
 def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:

@@ -123,7 +123,7 @@ def build(
     choose_alf(found[0].get_chemical_symbols(), reference)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
-    model, record, curve = trained(
+    dataset, model, record, curve = trained(
         labels, reference, output.stem, settings, training, test, progress, say
     )
     errors = held_out_errors(model, test)
@@ -137,7 +137,6 @@ def build(
             at_minima.append(minimum_errors(minimum, calculator, source))
             advance(1)
     draft.unlink()
-    dataset = labels.training(len(model.geometries))
     model = replace(model, provenance={
         "label_source": source.method,
         "energies": source.energies,
@@ -160,7 +159,7 @@ def build(
 
 
 def _from_energies(labels, reference, name, settings, training, test, progress, say):
-    """A model of energies and moments, each atom by itself; its record and no curve."""
+    """Labels; a model of energies and moments, each atom by itself; its record and no curve."""
     dataset = labels.training(settings.labels, progress)
     alf = choose_alf(dataset.symbols, reference)
     jobs = molecule_jobs(dataset, alf, training)
@@ -170,11 +169,11 @@ def _from_energies(labels, reference, name, settings, training, test, progress, 
             on_finished=lambda job, result, restored: advance(1),
         )
     model = molecule_model(dataset, name, alf, reference, jobs, results)
-    return model, training_record(training, jobs, results), None
+    return dataset, model, training_record(training, jobs, results), None
 
 
 def _from_gradients(labels, reference, name, settings, training, test, progress, say):
-    """A model of energies and gradients with its moments; its record and learning curve."""
+    """Labels; a model of energies and gradients with its moments; its record and curve."""
     counts = _sizes(settings.labels)
     for count in counts if settings.stop else counts[-1:]:
         dataset = labels.training(count, progress)
@@ -186,7 +185,7 @@ def _from_gradients(labels, reference, name, settings, training, test, progress,
         if curve.force_rmse[-1] <= settings.goal:
             break
     model = trainer.model(name, energies, trainer.moments(progress))
-    return model, trainer.record(energies), curve
+    return dataset, model, trainer.record(energies), curve
 
 
 def _sizes(labels: int) -> list[int]:

@@ -11,8 +11,9 @@ import numpy as np
 from ase_fflux.errors import TrainingError
 from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.gp.training import TrainingResult, train
+from ase_fflux.machine import cores, memory_available, threads_here
 from ase_fflux.tasks.checkpoints import fingerprint, read_checkpoint, write_checkpoint
-from ase_fflux.tasks.workers import WorkerPool, cores, memory_available, threads_here
+from ase_fflux.tasks.workers import WorkerPool
 
 _SECONDS = 3e-11
 """Of one evaluation with gradient per n^3 on one core, measured for n = 1000 to 2000."""

@@ -17,6 +17,7 @@ from ase_fflux.joint.data import JointData, joint_data
 from ase_fflux.joint.settings import JointSettings
 from ase_fflux.joint.system import Hyperparameters
 from ase_fflux.joint.training import JointResult, find_hyperparameters, solve
+from ase_fflux.machine import cores, memory_available, threads_here
 from ase_fflux.molecule import MoleculeModel, shared_model
 from ase_fflux.reference.dataset import Dataset
 from ase_fflux.shared import Shared
@@ -26,7 +27,6 @@ from ase_fflux.tasks.jobs import run_jobs
 from ase_fflux.tasks.outputs import silent
 from ase_fflux.tasks.shared_moments import moment_jobs, shared_moments
 from ase_fflux.tasks.train import MOMENTS, molecule_targets
-from ase_fflux.tasks.workers import cores, memory_available, threads_here
 
 _SHARE = 0.8
 """Of the free memory that a solution may use."""

@@ -14,6 +14,7 @@ from ase_fflux.gp.settings import TrainingSettings
 from ase_fflux.gp.training import TrainingResult
 from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.reference.dataset import Dataset
+from ase_fflux.symmetry import feature_order
 from ase_fflux.tasks.jobs import Job
 from ase_fflux.topology.graphs import Pattern
 
@@ -185,15 +186,8 @@ def equivalent_atoms(
             target, carried = int(image[atom]), np.where(frame < 0, -1, image[frame])
             if atom < target and np.array_equal(carried, alf[target]):
                 if target not in found or atom < found[target][0]:
-                    found[target] = atom, _feature_order(image, alf, atom, target)
+                    found[target] = atom, feature_order(np.argsort(image), alf, target, atom)
     return found
-
-
-def _feature_order(image: np.ndarray, alf: np.ndarray, atom: int, target: int) -> np.ndarray:
-    others = [[n for n in range(len(alf)) if n not in alf[a]] for a in (atom, target)]
-    place = {int(image[n]): i for i, n in enumerate(others[0])}
-    triples = [3 + 3 * place[n] + np.arange(3) for n in others[1]]
-    return np.concatenate([np.arange(3), *triples])
 
 
 def molecule_model(
