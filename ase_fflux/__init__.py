@@ -19,7 +19,7 @@ _HOME = {
     "Results": "ase_fflux.forcefield",
     "load": "ase_fflux.forcefield",
     "read_model": "ase_fflux.formats.model_file",
-    "FFLUXError": "ase_fflux.errors",
+    "FFLUXError": "ase_fflux.base.errors",
 }
 
 __all__ = sorted(_HOME)

@@ -27,8 +27,8 @@ def read_fflux_model(filename):
     """Read the reference geometry of a bundle as Atoms (Angstrom)."""
     from ase import Atoms
 
+    from ase_fflux.base.units import BOHR
     from ase_fflux.formats.bundle import read_bundle
-    from ase_fflux.units import BOHR
 
     model = read_bundle(filename)
     return Atoms(model.symbols, BOHR * model.reference_geometry)

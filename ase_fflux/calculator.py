@@ -17,8 +17,8 @@ from ase.calculators.calculator import (
 )
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_fflux.errors import CoverageError, FFLUXError, TopologyError
-from ase_fflux.units import BOHR, FORCE, HARTREE
+from ase_fflux.base.errors import CoverageError, FFLUXError, TopologyError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 
 _JUMP = 1.0
 """Displacement (Angstrom) from one call to the next beyond which it is not one trajectory."""
@@ -31,7 +31,7 @@ _FORCEFIELD_PARAMETERS = (
 
 def _load(parameters):
     from ase_fflux.forcefield import load
-    from ase_fflux.shortrange import ShortRange
+    from ase_fflux.forcefield.interactions.pairs import ShortRange
 
     model, electrostatics, level, rank, pairs, cutoff = (
         parameters[name] for name in _FORCEFIELD_PARAMETERS
@@ -325,7 +325,7 @@ class FFLUX(Calculator):
         FFLUXError
             Models that were not trained on gradients, or that memory does not hold.
         """
-        from ase_fflux.joint.uncertainty import Uncertainty
+        from ase_fflux.learn.joint.uncertainty import Uncertainty
 
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from ase_fflux.errors import FFLUXError
-from ase_fflux.reference.dataset import read_dataset
-from ase_fflux.units import BOHR
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.units import BOHR
+from ase_fflux.labels.dataset import read_dataset
 
 
 class Folder:

@@ -46,11 +46,11 @@ def make_model(name, symbols, reference, points, theta, properties):
     """
     import numpy as np
 
-    from ase_fflux.alf import choose_alf
-    from ase_fflux.frames import features, n_features
-    from ase_fflux.gp.kernels import Kernel
-    from ase_fflux.gp.process import GaussianProcess
-    from ase_fflux.molecule import AtomProcess, MoleculeModel
+    from ase_fflux.model.alf import choose_alf
+    from ase_fflux.model.frames import features, n_features
+    from ase_fflux.model.kernels import Kernel
+    from ase_fflux.model.molecule import AtomProcess, MoleculeModel
+    from ase_fflux.model.process import GaussianProcess
 
     reference = np.array(reference)
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def ethanol_model():
 @pytest.fixture(scope="session")
 def water_model():
     """3 atoms, 100 training points, energy and all moments up to hexadecapoles."""
-    from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+    from ase_fflux.model.multipoles import MOMENT_NAMES
 
     return make_model("water", "OHH", WATER, 100, 0.1, [("iqa",), MOMENT_NAMES])
 

@@ -37,22 +37,22 @@ from build_folders import Folder, Points
 from gradients_sgdml import at_minima
 from published_sets import use_threads
 
-from ase_fflux.alf import choose_alf
+from ase_fflux.assess.validate import held_out_errors
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.calculator import FFLUX
-from ase_fflux.errors import FFLUXError
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.gp.optimisers import LBFGS
-from ase_fflux.gp.settings import TrainingSettings
-from ase_fflux.joint.settings import JointSettings
-from ase_fflux.joint.system import Hyperparameters
-from ase_fflux.joint.training import _Search
-from ase_fflux.molecule import MoleculeModel
-from ase_fflux.reference.dataset import Dataset
-from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.jobs import run_jobs
-from ase_fflux.tasks.joint import JointTrainer, JointTraining
-from ase_fflux.tasks.train import molecule_jobs, molecule_model
-from ase_fflux.tasks.validate import held_out_errors
+from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.learn.joint.training import _Search
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.training.jobs import run_jobs
+from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.training.molecule import molecule_jobs, molecule_model
 
 # colours of Okabe and Ito, which the colour-blind tell apart
 KINDS = {
@@ -68,7 +68,7 @@ ENERGY, FORCE = "energy_rmse_kj_per_mol", "force_rmse_ev_per_angstrom"
 
 
 def train(kind: str, labels: Dataset, reference: np.ndarray, moments: str) -> MoleculeModel:
-    """A model of one of `KINDS`; moments as `ase_fflux.tasks.train.MOMENTS`."""
+    """A model of one of `KINDS`; moments as `ase_fflux.training.molecule.MOMENTS`."""
     if kind == "energies":
         alf = choose_alf(labels.symbols, reference)
         jobs = molecule_jobs(labels, alf, TrainingSettings(), moments)

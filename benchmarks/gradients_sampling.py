@@ -46,20 +46,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ase_fflux import FFLUX
-from ase_fflux.errors import FFLUXError, TrainingError
+from ase_fflux.assess.learning import LearningCurve
+from ase_fflux.assess.validate import held_out_errors, minimum_errors
+from ase_fflux.base.errors import FFLUXError, TrainingError
+from ase_fflux.base.units import BOHR
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.gp.settings import TrainingSettings
-from ase_fflux.joint.settings import JointSettings
-from ase_fflux.joint.system import Hyperparameters
-from ase_fflux.molecule import MoleculeModel
-from ase_fflux.reference.dataset import Dataset, append_labels, count_labels, read_dataset
-from ase_fflux.reference.sampling import Portion, sample
-from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.joint import JointTrainer, JointTraining
-from ase_fflux.tasks.learning import LearningCurve
-from ase_fflux.tasks.validate import held_out_errors, minimum_errors
+from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
+from ase_fflux.labels.sampling import Portion, sample
+from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.topology import Pattern
-from ase_fflux.units import BOHR
+from ase_fflux.training.joint import JointTrainer, JointTraining
 
 MIXES = (
     "md500=50 nm50=25 nm150=15 nm300=10",

@@ -26,12 +26,12 @@ import numpy as np
 from build_folders import Folder, Points
 from published_sets import use_threads
 
-from ase_fflux.errors import FFLUXError
-from ase_fflux.gp.optimisers import LBFGS
-from ase_fflux.joint.settings import JointSettings
-from ase_fflux.joint.training import _Search, find_hyperparameters
-from ase_fflux.tasks.joint import JointTrainer, JointTraining
-from ase_fflux.tasks.validate import held_out_errors
+from ase_fflux.assess.validate import held_out_errors
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.training import _Search, find_hyperparameters
+from ase_fflux.training.joint import JointTrainer, JointTraining
 
 EVALUATIONS = 60
 DIRECT, TRANSFER = "direct learning", "transfer learning"

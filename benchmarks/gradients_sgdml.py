@@ -40,12 +40,12 @@ from ase.io import read
 from published_sets import use_threads
 
 from ase_fflux import FFLUX
-from ase_fflux.errors import FFLUXError, TrainingError
+from ase_fflux.assess.validate import minimum_errors
+from ase_fflux.base.errors import FFLUXError, TrainingError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE, KJ_PER_MOL
 from ase_fflux.formats.locate import load_molecule
-from ase_fflux.reference.dataset import Dataset, read_dataset
-from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.validate import minimum_errors
-from ase_fflux.units import BOHR, FORCE, HARTREE, KJ_PER_MOL
+from ase_fflux.labels.dataset import Dataset, read_dataset
+from ase_fflux.labels.tblite_source import GFN2
 
 VARIANTS = {
     "GDML": (False, False), "GDML + E": (False, True),

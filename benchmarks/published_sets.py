@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.base.units import HARTREE_KJ
 from ase_fflux.formats import read_training_set
-from ase_fflux.units import HARTREE_KJ
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "reference" / "ferebus"
 

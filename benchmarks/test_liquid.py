@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ase_fflux import ForceField
-from ase_fflux.electrostatics.direct import direct_sum
+from ase_fflux.forcefield.interactions.direct import direct_sum
 
 N = 343
 PAIRS = (3 * N) * (3 * N - 3) // 2

@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ase_fflux import FFLUX, ForceField
-from ase_fflux.frames import features
-from ase_fflux.units import BOHR
+from ase_fflux.base.units import BOHR
+from ase_fflux.model.frames import features
 
 NUMBERS = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1])
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from published_sets import use_threads
 
-from ase_fflux.alf import choose_alf
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES, moment_rank
-from ase_fflux.gp.settings import TrainingSettings
-from ase_fflux.reference.dataset import read_dataset
-from ase_fflux.tasks.jobs import Plan, run_jobs
-from ase_fflux.tasks.train import local_properties, molecule_jobs
+from ase_fflux.labels.dataset import read_dataset
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.multipoles import MOMENT_NAMES, moment_rank
+from ase_fflux.training.jobs import Plan, run_jobs
+from ase_fflux.training.molecule import local_properties, molecule_jobs
 
 RANKS = ("charges (e)", "dipoles (au)", "quadrupoles (au)")
 

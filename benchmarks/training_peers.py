@@ -32,9 +32,9 @@ import numpy as np
 from published_sets import PublishedSet, load, median_run, options, use_threads
 from scipy.optimize import minimize
 
-from ase_fflux.gp.likelihood import ConcentratedLikelihood
-from ase_fflux.gp.optimisers import LBFGS
-from ase_fflux.gp.training import TrainingSettings, initial_theta, train
+from ase_fflux.learn.gp.likelihood import ConcentratedLikelihood
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.training import TrainingSettings, initial_theta, train
 
 NOISE = 1e-10
 SETTINGS = TrainingSettings(noise=NOISE, kernel="rbf", transfer=None)

@@ -18,12 +18,12 @@ from time import process_time
 import numpy as np
 from published_sets import PublishedSet, load, options, use_threads
 
-from ase_fflux.alf import choose_alf
-from ase_fflux.frames import features
-from ase_fflux.gp.optimisers import LBFGS, GreyWolf, ParticleSwarm
-from ase_fflux.gp.settings import TrainingSettings, Transfer
-from ase_fflux.gp.training import train
-from ase_fflux.reference.dataset import read_dataset
+from ase_fflux.labels.dataset import read_dataset
+from ase_fflux.learn.gp.optimisers import LBFGS, GreyWolf, ParticleSwarm
+from ase_fflux.learn.gp.settings import TrainingSettings, Transfer
+from ase_fflux.learn.gp.training import train
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.frames import features
 
 OPTIMISERS = {"l-bfgs": LBFGS(), "grey-wolf": GreyWolf(), "swarm": ParticleSwarm()}
 

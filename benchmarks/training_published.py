@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from published_sets import load, median_run, options, use_threads
 
-from ase_fflux.gp.optimisers import LBFGS
-from ase_fflux.gp.settings import TrainingSettings
-from ase_fflux.gp.training import train
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.gp.training import train
 
 PUBLISHED = {
     "ammonia": (-3002.2721, 0.115, 8.3), "methanol": (-3546.6653, 0.579, 36.0),

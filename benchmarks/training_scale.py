@@ -14,8 +14,8 @@ import numpy as np
 from published_sets import use_threads
 from scipy.linalg import lapack
 
-from ase_fflux.gp.likelihood import ConcentratedLikelihood
-from ase_fflux.gp.relaxation import PROBES
+from ase_fflux.learn.gp.likelihood import ConcentratedLikelihood
+from ase_fflux.learn.gp.relaxation import PROBES
 
 FEATURES = 30
 

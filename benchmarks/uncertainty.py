@@ -18,10 +18,10 @@ import numpy as np
 from ase.symbols import symbols2numbers
 from scipy.stats import spearmanr
 
+from ase_fflux.base.units import FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.locate import load_molecule
-from ase_fflux.reference.dataset import read_dataset
-from ase_fflux.units import FORCE, HARTREE_KJ
+from ase_fflux.labels.dataset import read_dataset
 
 
 def row(name, errors, deviations, unit, of_frames=None):

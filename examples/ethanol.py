@@ -11,7 +11,7 @@ from ase.optimize import BFGS
 from ase.vibrations import Infrared
 
 from ase_fflux import FFLUX
-from ase_fflux.tasks.vibrations import vibrations
+from ase_fflux.simulate.vibrations.analysis import vibrations
 
 atoms = read(Path(__file__).with_name("ethanol.xyz"))
 atoms.calc = FFLUX("ethanol")

@@ -10,12 +10,12 @@ from pathlib import Path
 from ase.build import molecule
 
 from ase_fflux import FFLUX
+from ase_fflux.assess.validate import held_out_errors, table
+from ase_fflux.base.units import BOHR
 from ase_fflux.formats import write_bundle
-from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.joint import JointTrainer, JointTraining
-from ase_fflux.tasks.labelling import LabelFolder, LabelSettings
-from ase_fflux.tasks.validate import held_out_errors, table
-from ase_fflux.units import BOHR
+from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.training.joint import JointTrainer, JointTraining
 
 
 def main():

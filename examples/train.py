@@ -14,15 +14,15 @@ from pathlib import Path
 from ase.io import read
 
 from ase_fflux import FFLUX
-from ase_fflux.alf import choose_alf
+from ase_fflux.assess.validate import held_out_errors, table
+from ase_fflux.base.units import BOHR
 from ase_fflux.formats import write_bundle
-from ase_fflux.gp.settings import TrainingSettings, Transfer
-from ase_fflux.reference.tblite_source import GFN2
-from ase_fflux.tasks.jobs import run_jobs
-from ase_fflux.tasks.labelling import LabelFolder, LabelSettings
-from ase_fflux.tasks.train import molecule_jobs, molecule_model
-from ase_fflux.tasks.validate import held_out_errors, table
-from ase_fflux.units import BOHR
+from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.learn.gp.settings import TrainingSettings, Transfer
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.training.jobs import run_jobs
+from ase_fflux.training.molecule import molecule_jobs, molecule_model
 
 
 def main():

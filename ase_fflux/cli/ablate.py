@@ -66,12 +66,12 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train all variants, print and write what they did."""
+    from ase_fflux.assess.curves import unit_of
+    from ase_fflux.base.outputs import OutputFiles, versions, write_json
     from ase_fflux.cli.training_options import settings_of
-    from ase_fflux.tasks.ablation import ablate, in_unit, medians, records, variants, write_runs
-    from ase_fflux.tasks.ablation_plot import plot_ablation
-    from ase_fflux.tasks.ablation_points import read_points
-    from ase_fflux.tasks.curves import unit_of
-    from ase_fflux.tasks.outputs import OutputFiles, versions, write_json
+    from ase_fflux.plots.ablation import plot_ablation
+    from ase_fflux.workflows.ablation import ablate, in_unit, medians, records, variants, write_runs
+    from ase_fflux.workflows.ablation_points import read_points
 
     settings = settings_of(args)
     plans = variants(settings)

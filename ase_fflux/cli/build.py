@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.cli import options
-from ase_fflux.errors import FFLUXError
 
 _LABELS, _ENERGIES_ONLY = 300, 2000
 
@@ -76,12 +76,12 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
+    from ase_fflux.assess.validate import table
     from ase_fflux.cli.training_options import settings_of
-    from ase_fflux.reference.tblite_source import GFN2
-    from ase_fflux.tasks.build import BuildSettings, build
-    from ase_fflux.tasks.joint import JointTraining
-    from ase_fflux.tasks.labelling import LabelSettings
-    from ase_fflux.tasks.validate import table
+    from ase_fflux.labels.folder import LabelSettings
+    from ase_fflux.labels.tblite_source import GFN2
+    from ase_fflux.training.joint import JointTraining
+    from ase_fflux.workflows.build import BuildSettings, build
 
     conformers = options.read_conformers(args.geometry)
     output = Path(args.output or Path(args.geometry).stem + ".fflux")

@@ -54,10 +54,10 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was written."""
-    from ase_fflux.errors import FFLUXError, ModelError
+    from ase_fflux.base.errors import FFLUXError, ModelError
+    from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.formats import bundle, load_molecule, model_directory
     from ase_fflux.formats.locate import find_model
-    from ase_fflux.tasks.outputs import OutputFiles
 
     source, output = find_model(args.source), Path(args.output)
     to_bundle = output.suffix == bundle.SUFFIX
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _plain(model, points: int | None):
     """The model with plain weights; says what is lost."""
-    from ase_fflux.tasks.plain import MAX_POINTS, TEMPERATURE, plain_model
+    from ase_fflux.workflows.plain import MAX_POINTS, TEMPERATURE, plain_model
 
     plain, loss = plain_model(model, points or MAX_POINTS)
     thinned = ""

@@ -103,7 +103,7 @@ def _table(rows) -> list[str]:
 
 def _shared(model, labels) -> list[str]:
     """What equivalent atoms share, and how it was trained."""
-    from ase_fflux.units import FORCE, HARTREE_KJ
+    from ase_fflux.base.units import FORCE, HARTREE_KJ
 
     shared, n = model.shared, len(model.geometries)
     rows = [("equivalent atoms", "properties", "labels", "atoms", "images", "points")]

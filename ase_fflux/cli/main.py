@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from ase_fflux import __version__
-from ase_fflux.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError
 
 VERBS = {
     "opt": "optimise a geometry",

@@ -65,9 +65,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or go on; 0 at the end, 130 if interrupted."""
-    from ase_fflux.tasks.dynamics import Dynamics, DynamicsSettings
-    from ase_fflux.tasks.dynamics_files import RESTART, SUFFIXES, dynamics_to_files, read_restart
-    from ase_fflux.tasks.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.simulate.md.dynamics import Dynamics, DynamicsSettings
+    from ase_fflux.simulate.md.files import RESTART, SUFFIXES, dynamics_to_files, read_restart
 
     settings = DynamicsSettings(
         ensemble=args.ensemble, temperature=args.temperature, time=args.time,
@@ -114,7 +114,7 @@ def _keep_assignment(atoms) -> None:
     A run that goes on would otherwise have equivalent atoms, such as those of a methyl group that
     has turned, assigned anew.
     """
-    from ase_fflux.units import BOHR
+    from ase_fflux.base.units import BOHR
 
     calculator = atoms.calc
     found = calculator.forcefield.match(

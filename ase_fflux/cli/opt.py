@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     """Optimise; 0 if converged, 1 if not, 130 if interrupted."""
     from tqdm import tqdm
 
-    from ase_fflux.tasks.optimise import SUFFIXES, optimise_to_files
-    from ase_fflux.tasks.outputs import OutputFiles
-    from ase_fflux.units import KJ_PER_MOL
+    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.units import KJ_PER_MOL
+    from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files
 
     atoms, description = options.read_geometry(args.geometry, args.index)
     atoms.calc = options.build_calculator(args)

@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-from ase_fflux.errors import FFLUXError, GeometryError
+from ase_fflux.base.errors import FFLUXError, GeometryError
 
 
 def add_geometry(parser: argparse.ArgumentParser) -> None:

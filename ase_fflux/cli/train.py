@@ -5,8 +5,8 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.cli import options
-from ase_fflux.errors import FFLUXError
 
 _DESCRIPTION = """\
 Train models on labels of your own. INPUT is one of
@@ -36,7 +36,7 @@ NAME.~2~, ...
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.training_options import add_training
-    from ase_fflux.tasks.train import LINKS, MOMENTS
+    from ase_fflux.training.molecule import LINKS, MOMENTS
 
     parser = subparsers.add_parser(
         "train", description=_DESCRIPTION, epilog=_EPILOG,
@@ -104,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats import load_molecule
     from ase_fflux.formats.locate import find_model
-    from ase_fflux.tasks.jobs import plan_jobs, run_jobs
-    from ase_fflux.tasks.training_run import Recipe, check_output, claim, digest, prefix_of
+    from ase_fflux.training.jobs import plan_jobs, run_jobs
+    from ase_fflux.training.run import Recipe, check_output, claim, digest, prefix_of
 
     settings = settings_of(args)
     if args.gradients:
@@ -168,9 +168,7 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
 
     import numpy as np
 
-    from ase_fflux.tasks.outputs import OutputFiles, versions, write_json
-    from ase_fflux.tasks.train import training_record
-    from ase_fflux.tasks.training_report import (
+    from ase_fflux.assess.training_report import (
         CURVES,
         SUFFIXES,
         TOTAL,
@@ -179,8 +177,10 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
         write_curves,
         write_log,
     )
-    from ase_fflux.tasks.training_run import molecule, prefix_of, write_models
-    from ase_fflux.tasks.validate import held_out_errors, table
+    from ase_fflux.assess.validate import held_out_errors, table
+    from ase_fflux.base.outputs import OutputFiles, versions, write_json
+    from ase_fflux.training.molecule import training_record
+    from ase_fflux.training.run import molecule, prefix_of, write_models
 
     prefix = prefix_of(output)
     model = molecule(data, Path(prefix).name, jobs, results)
@@ -238,7 +238,7 @@ _OBJECTIVES = {
 
 def _read(args, seed):
     """Data of the inputs, which are of one kind."""
-    from ase_fflux.tasks.training_inputs import read_labels, read_sets
+    from ase_fflux.training.inputs import read_labels, read_sets
 
     if args.test and args.hold_out:
         raise FFLUXError("--test and --hold-out exclude each other: leave one of them out")

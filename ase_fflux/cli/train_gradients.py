@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.assess.validate import held_out_errors, table
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.outputs import OutputFiles, versions, write_json
+from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
-from ase_fflux.errors import FFLUXError
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
-from ase_fflux.gp.settings import TrainingSettings
-from ase_fflux.tasks.joint import JointTrainer, JointTraining
-from ase_fflux.tasks.outputs import OutputFiles, versions, write_json
-from ase_fflux.tasks.training_inputs import TrainingData
-from ase_fflux.tasks.training_run import claim, digest, prefix_of
-from ase_fflux.tasks.validate import held_out_errors, table
-from ase_fflux.units import BOHR
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.training.inputs import TrainingData
+from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.training.run import claim, digest, prefix_of
 
 _SUFFIXES = "-train.log", "-train.json"
 

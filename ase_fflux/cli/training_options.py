@@ -6,18 +6,18 @@ defaults, which are those of the settings' dataclasses.
 
 import argparse
 
+from ase_fflux.base.errors import TrainingError
 from ase_fflux.cli import options
-from ase_fflux.errors import TrainingError
-from ase_fflux.gp.kernels import KERNELS
-from ase_fflux.gp.optimisers import LBFGS, GreyWolf, ParticleSwarm
-from ase_fflux.gp.selection import METHODS
-from ase_fflux.gp.settings import (
+from ase_fflux.learn.gp.optimisers import LBFGS, GreyWolf, ParticleSwarm
+from ase_fflux.learn.gp.selection import METHODS
+from ase_fflux.learn.gp.settings import (
     COMBINATIONS,
     OBJECTIVES,
     SEEDINGS,
     TrainingSettings,
     Transfer,
 )
+from ase_fflux.model.kernels import KERNELS
 
 OPTIMISERS = {"l-bfgs": LBFGS, "grey-wolf": GreyWolf, "swarm": ParticleSwarm}
 PROTOCOLS = ("tl", "dl")

@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> None:
     """Compute, print the table, write the files."""
     from tqdm import tqdm
 
-    from ase_fflux.tasks.outputs import OutputFiles
-    from ase_fflux.tasks.thermochemistry import thermochemistry
-    from ase_fflux.tasks.vibration_files import SUFFIXES, write_vibrations
-    from ase_fflux.tasks.vibrations import vibrations
+    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.simulate.thermochemistry import thermochemistry
+    from ase_fflux.simulate.vibrations.analysis import vibrations
+    from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
 
     atoms, description = options.read_geometry(args.geometry, args.index)
     atoms.calc = options.build_calculator(args)

@@ -23,11 +23,12 @@ Version 1, in which every atom has processes of its own:
 ``<g>_weights.npy``, ``<g>_check.npy``
     (P, n) and (P, k), predictions at the first k <= `CHECKED` points.
 
-Version 2, in which equivalent atoms share processes (`ase_fflux.shared`) and geometries are always
-stored. Images of points and weights on kernel derivatives are not, reading computes them:
+Version 2, in which equivalent atoms share processes (`ase_fflux.model.shared`) and geometries are
+always stored. Images of points and weights on kernel derivatives are not, reading computes them:
 
 ``symmetry``, in the header
-    ``permutations`` (S rows of N atoms) and ``mirrored`` (S), see `ase_fflux.symmetry.Symmetry`.
+    ``permutations`` (S rows of N atoms) and ``mirrored`` (S), see
+    `ase_fflux.model.symmetry.Symmetry`.
 ``energy_noise``, ``gradient_noise``, ``source``, ``gradients``, in the header
     Noise levels (hartree, hartree/bohr) of each source of labels, the source of each label (null if
     there is one), and whether there are gradient weights.
@@ -53,7 +54,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.errors import GeometryError, ModelError
+from ase_fflux.base.errors import GeometryError, ModelError
 from ase_fflux.formats.bundle_reader import (
     CHECKED,
     FORMAT,
@@ -63,9 +64,9 @@ from ase_fflux.formats.bundle_reader import (
     first_inputs,
 )
 from ase_fflux.formats.model_directory import in_own_features
-from ase_fflux.frames import features
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import MoleculeModel
+from ase_fflux.model.frames import features
+from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.model.process import GaussianProcess
 
 SUFFIX = ".fflux"
 

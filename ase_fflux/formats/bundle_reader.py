@@ -7,15 +7,15 @@ import zipfile
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
-from ase_fflux.frames import features, n_features
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
-from ase_fflux.shared import Shared, SharedProcess
-from ase_fflux.symmetry import AtomClass, Symmetry
+from ase_fflux.model.frames import features, n_features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
+from ase_fflux.model.process import GaussianProcess
+from ase_fflux.model.shared import Shared, SharedProcess
+from ase_fflux.model.symmetry import AtomClass, Symmetry
 
 FORMAT = "ase-fflux bundle"
 VERSION = 2

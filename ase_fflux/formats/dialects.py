@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.errors import ModelError
-from ase_fflux.gp.kernels import Kernel, azimuths
+from ase_fflux.base.errors import ModelError
+from ase_fflux.model.kernels import Kernel, azimuths
 
 MAX_NOISE = 1e-2
 """Largest noise (kernel units) inferred where the header does not tell it."""

@@ -4,10 +4,10 @@ import difflib
 from pathlib import Path
 
 import ase_fflux
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.bundle import SUFFIX, read_bundle
 from ase_fflux.formats.model_directory import read_model_directory
-from ase_fflux.molecule import MoleculeModel
+from ase_fflux.model.molecule import MoleculeModel
 
 _PACKAGE = Path(ase_fflux.__file__).resolve().parent
 

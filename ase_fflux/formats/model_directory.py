@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES, moment_rank
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
-from ase_fflux.frames import geometry_from_features
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import ENERGY, AtomProcess, MoleculeModel
-from ase_fflux.symmetry import polar_angles, reflection_signs
+from ase_fflux.model.frames import geometry_from_features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
+from ase_fflux.model.multipoles import MOMENT_NAMES, moment_rank
+from ase_fflux.model.process import GaussianProcess
+from ase_fflux.model.symmetry import polar_angles, reflection_signs
 
 MOLECULE_FILE = "molecule.json"
 """Name of the file with name, provenance and reference geometry (bohr)."""

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.dialects import Data, Factor, settle
 from ase_fflux.formats.sections import SectionedFile, Value
-from ase_fflux.frames import n_features
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import ENERGY
+from ase_fflux.model.frames import n_features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import ENERGY
+from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.process import GaussianProcess
 
 PROPERTIES = (ENERGY, *MOMENT_NAMES)
 """Names of the properties that can be modelled."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_NUMERIC = re.compile(r"[^0-9eE+\-.\s]")

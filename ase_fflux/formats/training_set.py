@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.errors import TrainingError
+from ase_fflux.base.errors import TrainingError
 from ase_fflux.formats.model_file import PROPERTIES
-from ase_fflux.frames import n_features
+from ase_fflux.model.frames import n_features
 
 _FEATURE = re.compile(r"f([0-9]{1,6})(?:_[a-z]+[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)

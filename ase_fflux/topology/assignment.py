@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import covalent_radii
 
-from ase_fflux.errors import GeometryError
+from ase_fflux.base.errors import GeometryError
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology.graphs import Pattern
 from ase_fflux.topology.lattice import Lattice
-from ase_fflux.units import BOHR
 
 BROKEN_SCALE = 1.6
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from ase.data import chemical_symbols
 
-from ase_fflux.errors import TopologyError
+from ase_fflux.base.errors import TopologyError
 from ase_fflux.topology.graphs import atom_label
 
 

@@ -13,9 +13,9 @@ from ase.symbols import Symbols
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.base.errors import GeometryError, TopologyError
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology.lattice import Lattice
-from ase_fflux.units import BOHR
 
 # C-H up to 1.39 A and O-H up to 1.26 A are bonds, as needed for hot geometries; hydrogen bonds
 # (1.5 A and more) and 1,3 distances (from 1.4 times the sum of radii in four-membered rings) are

@@ -3,7 +3,7 @@
 import numpy as np
 from ase.cell import Cell
 
-from ase_fflux.errors import GeometryError
+from ase_fflux.base.errors import GeometryError
 
 
 class Lattice:

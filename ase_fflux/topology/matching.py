@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from ase.neighborlist import primitive_neighbor_list
 
-from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.base.errors import GeometryError, TopologyError
 from ase_fflux.topology.assignment import Assignment, assemble
 from ase_fflux.topology.diagnosis import atom_list, misfit
 from ase_fflux.topology.explicit import explicit_atoms

@@ -5,8 +5,8 @@ import pytest
 from ase import Atoms
 
 from ase_fflux import FFLUX
+from ase_fflux.base.units import BOHR
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.units import BOHR
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from ase.calculators.calculator import get_calculator_class
 from ase.io import read
 
 from ase_fflux import FFLUX
+from ase_fflux.base.units import BOHR
 from ase_fflux.formats.locate import bundled_models
-from ase_fflux.units import BOHR
 
 
 def test_registered_with_ase(bundles, molecule):
@@ -44,8 +44,8 @@ def test_imports_are_light():
     assert not (with_plugin - with_ase) & set(HEAVY)
     loaded = "print(*(name for name in sys.modules if name.startswith('ase_fflux')))"
     names = set(run_python(f"import sys, ase_fflux.ase_plugin; {loaded}"))
-    assert names == {f"ase_fflux{n}" for n in ("", ".ase_plugin", ".calculator", ".errors",
-                                               ".units")}
+    assert names == {f"ase_fflux{n}" for n in ("", ".ase_plugin", ".calculator", ".base",
+                                               ".base.errors", ".base.units")}
 
 
 def test_public_names():

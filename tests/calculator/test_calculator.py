@@ -16,10 +16,10 @@ from ase.optimize import BFGS
 from ase.vibrations import Infrared
 
 from ase_fflux import FFLUX
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.formats.locate import bundled_models
-from ase_fflux.units import BOHR, FORCE, HARTREE
 
 pytestmark = pytest.mark.filterwarnings("error::ase_fflux.calculator.CoverageWarning")
 

@@ -4,8 +4,8 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from ase_fflux import FFLUX
-from ase_fflux.errors import TopologyError
-from ase_fflux.units import BOHR, FORCE, HARTREE
+from ase_fflux.base.errors import TopologyError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 
 pytestmark = pytest.mark.filterwarnings("error::ase_fflux.calculator.CoverageWarning")
 

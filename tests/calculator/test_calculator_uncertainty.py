@@ -6,10 +6,10 @@ import pytest
 from ase import Atoms
 
 from ase_fflux import FFLUX
-from ase_fflux.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.joint.uncertainty import Posterior
-from ase_fflux.units import BOHR, FORCE, HARTREE
+from ase_fflux.learn.joint.uncertainty import Posterior
 
 
 @pytest.fixture(scope="module")

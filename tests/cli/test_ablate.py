@@ -7,9 +7,9 @@ import pytest
 
 from ase_fflux.cli.main import main
 from ase_fflux.formats.training_set import TrainingSet, write_training_set
-from ase_fflux.gp.settings import TrainingSettings, Transfer
-from ase_fflux.tasks import ablation
-from ase_fflux.tasks.ablation import variants
+from ase_fflux.learn.gp.settings import TrainingSettings, Transfer
+from ase_fflux.workflows import ablation
+from ase_fflux.workflows.ablation import variants
 
 INPUT, TEST = "WATER_O1_TRAINING_SET.csv", "WATER_O1_VALIDATION_SET.csv"
 OUTPUT = ["small-ablation.csv", "small-ablation.json", "small-ablation.png"]

@@ -12,9 +12,9 @@ from ase.io import read, write
 import ase_fflux
 from ase_fflux import FFLUX
 from ase_fflux.cli.main import main
-from ase_fflux.reference import sampling
-from ase_fflux.reference.dataset import count_labels
-from ase_fflux.reference.tblite_source import GFN2
+from ase_fflux.labels import sampling
+from ase_fflux.labels.dataset import count_labels
+from ase_fflux.labels.tblite_source import GFN2
 
 pytest.importorskip("tblite.interface", exc_type=ImportError)
 

@@ -5,11 +5,11 @@ from ase.symbols import symbols2numbers
 from ase_fflux.cli.main import main
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats import locate, read_bundle, read_model_directory, write_bundle
-from ase_fflux.frames import features
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import AtomProcess, MoleculeModel
-from ase_fflux.tasks.plain import MAX_POINTS
+from ase_fflux.model.frames import features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.process import GaussianProcess
+from ase_fflux.workflows.plain import MAX_POINTS
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 import ase_fflux
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.cli import main as cli
-from ase_fflux.errors import FFLUXError
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from ase.build import molecule
 from ase.io import read, write
 
 from ase_fflux import FFLUX
+from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
 from ase_fflux.cli.main import main
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.tasks import dynamics_files
-from ase_fflux.units import BOHR
+from ase_fflux.simulate.md import files as dynamics_files
 
 
 @pytest.fixture(autouse=True)

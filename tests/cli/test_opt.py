@@ -7,9 +7,9 @@ import pytest
 from ase.build import molecule
 from ase.io import read, write
 
+from ase_fflux.base.errors import FFLUXError, TopologyError
 from ase_fflux.cli import options
 from ase_fflux.cli.main import main
-from ase_fflux.errors import FFLUXError, TopologyError
 
 tblite = pytest.importorskip("tblite.ase", exc_type=ImportError)
 

@@ -5,8 +5,8 @@ import pytest
 from ase.build import molecule
 from ase.io import write
 
+from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.cli import options
-from ase_fflux.errors import FFLUXError, GeometryError
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from ase import Atoms
 from ase.io import write
 
 from ase_fflux import FFLUX
+from ase_fflux.assess.curves import unit_of
+from ase_fflux.base.units import BOHR, HARTREE, HARTREE_KJ
 from ase_fflux.cli import train as module
 from ase_fflux.cli.main import main
 from ase_fflux.formats import (
@@ -21,11 +23,9 @@ from ase_fflux.formats import (
     read_model,
     write_training_set,
 )
-from ase_fflux.frames import features
-from ase_fflux.reference.dataset import Label, append_labels
-from ase_fflux.tasks import jobs
-from ase_fflux.tasks.curves import unit_of
-from ase_fflux.units import BOHR, HARTREE, HARTREE_KJ
+from ase_fflux.labels.dataset import Label, append_labels
+from ase_fflux.model.frames import features
+from ase_fflux.training import jobs
 
 SYMBOLS = ("O", "H", "H")
 ALF = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]])

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from ase_fflux.base.units import BOHR
 from ase_fflux.forcefield import ForceField
-from ase_fflux.frames import features_and_frames
-from ase_fflux.shortrange import ShortRange
-from ase_fflux.units import BOHR
+from ase_fflux.forcefield.interactions.pairs import ShortRange
+from ase_fflux.model.frames import features_and_frames
 
 seeds = st.integers(0, 2**32 - 1)
 a_few = settings(max_examples=8, deadline=None)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ase_fflux.errors import FFLUXError, GeometryError, TopologyError
+from ase_fflux.base.errors import FFLUXError, GeometryError, TopologyError
 from ase_fflux.forcefield import ForceField, load
 
 

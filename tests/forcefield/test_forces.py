@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
+from ase_fflux.base.units import BOHR
 from ase_fflux.forcefield import ForceField, load
+from ase_fflux.forcefield.interactions.pairs import ShortRange
 from ase_fflux.formats.locate import bundled_models
-from ase_fflux.shortrange import ShortRange
-from ase_fflux.units import BOHR
+from ase_fflux.model.multipoles import MOMENT_NAMES
 
 seeds = st.integers(0, 2**32 - 1)
 a_few = settings(max_examples=8, deadline=None)

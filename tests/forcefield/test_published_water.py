@@ -1,8 +1,8 @@
 import numpy as np
 
+from ase_fflux.base.units import HARTREE
 from ase_fflux.forcefield import ForceField
-from ase_fflux.shortrange import ShortRange
-from ase_fflux.units import HARTREE
+from ase_fflux.forcefield.interactions.pairs import ShortRange
 
 PUBLISHED_BOHR = 0.52917721067
 HARTREE_KJ = 2625.499638285

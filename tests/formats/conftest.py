@@ -7,12 +7,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
 from ase_fflux.formats.bundle import read_bundle
-from ase_fflux.frames import features, n_features
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.frames import features, n_features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.process import GaussianProcess
 
 ALF = {
     2: np.array([[0, 1, -1], [1, 0, -1]]),

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.bundle import read_bundle, write_bundle
 from ase_fflux.formats.bundle_reader import VERSION
 from ase_fflux.formats.model_directory import read_model_directory, write_model_directory
 from ase_fflux.formats.model_file import read_model
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.process import GaussianProcess
 
 
 def assert_same(a, b):

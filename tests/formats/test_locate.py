@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 import ase_fflux.formats.locate as locate
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.formats.model_directory import write_model_directory
 

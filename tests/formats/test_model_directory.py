@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.model_directory import (
     in_own_features,
     read_model_directory,
     write_model_directory,
 )
-from ase_fflux.frames import features
+from ase_fflux.model.frames import features
 
 
 @pytest.fixture

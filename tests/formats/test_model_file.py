@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
+from ase_fflux.base.units import HARTREE_KJ
 from ase_fflux.formats.model_file import AtomModel, read_model, write_model
-from ase_fflux.gp.kernels import Kernel
-from ase_fflux.gp.process import GaussianProcess
-from ase_fflux.units import HARTREE_KJ
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.process import GaussianProcess
 
 N = 24
 PUBLISHED = {"water": 0.199, "ammonia": 0.115, "methanol": 0.579, "glycine": 0.862}
@@ -24,7 +24,7 @@ def fortran(x):
 
 
 def exponent(d, kinds):
-    """Independent of ase_fflux.gp.kernels: sum over features of what a file's text says."""
+    """Independent of ase_fflux.model.kernels: sum over features of what a file's text says."""
     e = 0.0
     for (kind, factor), dims, theta in kinds:
         for h, t in zip(dims, theta, strict=True):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ase_fflux.errors import ModelError
+from ase_fflux.base.errors import ModelError
 from ase_fflux.formats.bundle import read_bundle, write_bundle
-from ase_fflux.molecule import MoleculeModel
+from ase_fflux.model.molecule import MoleculeModel
 
 
 def assert_same(a, b):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ase_fflux.electrostatics.multipoles import MOMENT_NAMES
-from ase_fflux.errors import TrainingError
+from ase_fflux.base.errors import TrainingError
 from ase_fflux.formats.model_file import read_model
 from ase_fflux.formats.training_set import TrainingSet, read_training_set, write_training_set
+from ase_fflux.model.multipoles import MOMENT_NAMES
 
 PUBLISHED = {
     "water/WATER_O1_TRAINING_SET": (59, 3, 26), "water/WATER_H2_TRAINING_SET": (59, 3, 26),

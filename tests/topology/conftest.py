@@ -5,8 +5,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology import Pattern
-from ase_fflux.units import BOHR
 
 
 def _geometry(name):

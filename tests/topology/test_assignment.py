@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.base.errors import GeometryError, TopologyError
 from ase_fflux.topology import match
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from ase_fflux.errors import TopologyError
+from ase_fflux.base.errors import TopologyError
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology import Pattern, match
-from ase_fflux.units import BOHR
 
 
 def test_a_molecule_that_no_model_fits_is_described(geometry, model, no_preference):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ase_fflux.errors import TopologyError
+from ase_fflux.base.errors import TopologyError
 from ase_fflux.topology import match
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ase_fflux.errors import GeometryError, TopologyError
+from ase_fflux.base.errors import GeometryError, TopologyError
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology import (
     Graph,
     Pattern,
@@ -17,7 +18,6 @@ from ase_fflux.topology import (
     match,
     rotational_symmetry_number,
 )
-from ase_fflux.units import BOHR
 
 TRICLINIC = np.array([[30.0, 0, 0], [11.0, 27.0, 0], [-9.0, 8.0, 26.0]])
 quick = settings(max_examples=25, deadline=None)

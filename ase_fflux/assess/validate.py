@@ -1,0 +1,143 @@
+"""Errors of a model against the source of its labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.optimize import BFGS
+
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
+from ase_fflux.forcefield import ForceField
+from ase_fflux.labels.conformers import superposition
+from ase_fflux.labels.dataset import Dataset
+from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.simulate.vibrations.analysis import vibrations
+
+_RATTLE = 0.01
+"""Angstrom; displacement of the start of an optimisation from the minimum of the label source."""
+
+
+@dataclass(frozen=True)
+class HeldOutErrors:
+    """Errors on labels that were not trained on; units are in the names.
+
+    Charges and dipoles are None for models that have none; charges alone make no dipole.
+    """
+
+    frames: int
+    energy_rmse_kj_per_mol: float
+    energy_mae_kj_per_mol: float
+    energy_max_kj_per_mol: float
+    atomic_energy_rmse_kj_per_mol: float
+    force_rmse_ev_per_angstrom: float
+    force_max_ev_per_angstrom: float
+    charge_rmse_e: float | None
+    dipole_rmse_e_angstrom: float | None
+    coverage_min: float
+
+
+@dataclass(frozen=True)
+class MinimumErrors:
+    """Errors at one minimum; ``rmsd`` after superposition, wavenumbers mode by mode."""
+
+    rmsd_angstrom: float
+    wavenumber_mae_per_cm: float
+    wavenumber_max_per_cm: float
+
+
+def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
+    """Errors of a model on a labelled test set of the same atoms in the same order."""
+    forcefield = ForceField([model])
+    numbers = Atoms(test.symbols).numbers
+    assignment = forcefield.match(
+        test.geometries[0], numbers, explicit=[list(range(len(numbers)))]
+    )
+    results = [
+        forcefield.evaluate(x, numbers, assignment=assignment, moments=model.rank >= 0)
+        for x in test.geometries
+    ]
+    energy = HARTREE_KJ * (np.array([r.energy for r in results]) - test.energies)
+    atomic = HARTREE_KJ * (np.array([r.energies for r in results]) - test.atomic_energies)
+    force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
+    charge_rmse = dipole_rmse = None
+    if model.rank >= 0:
+        charge_rmse = _rms(np.array([r.charges for r in results]) - test.moments[:, :, 0])
+    if model.rank >= 1:
+        dipole_rmse = BOHR * _rms(test.dipoles - [
+            r.dipole(x, np.zeros(3)) for r, x in zip(results, test.geometries, strict=True)
+        ])
+    return HeldOutErrors(
+        frames=len(test),
+        energy_rmse_kj_per_mol=_rms(energy),
+        energy_mae_kj_per_mol=float(np.abs(energy).mean()),
+        energy_max_kj_per_mol=float(np.abs(energy).max()),
+        atomic_energy_rmse_kj_per_mol=_rms(atomic),
+        force_rmse_ev_per_angstrom=_rms(force),
+        force_max_ev_per_angstrom=float(np.abs(force).max()),
+        charge_rmse_e=charge_rmse,
+        dipole_rmse_e_angstrom=dipole_rmse,
+        coverage_min=float(min(r.coverage.min() for r in results)),
+    )
+
+
+def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
+    """Optimised geometry and harmonic wavenumbers against the source's own.
+
+    Parameters
+    ----------
+    minimum : Atoms
+        A minimum of the source.
+    calculator : Calculator
+        Of the model.
+    source : label source
+        With ``calculator()``.
+
+    Raises
+    ------
+    TrainingError
+        If the optimisation with the model does not converge.
+    """
+    expected = minimum.copy()
+    expected.calc = source.calculator()
+    atoms = minimum.copy()
+    atoms.rattle(_RATTLE, rng=np.random.default_rng(0))  # not to stay where it starts
+    atoms.calc = calculator
+    if not BFGS(atoms, logfile=None).run(fmax=1e-5, steps=1000):
+        raise TrainingError(
+            "the model has no minimum that 1000 steps from one of the label source find; train on "
+            "more labels, or on geometries nearer to the minimum"
+        )
+    difference = vibrations(atoms).wavenumbers - vibrations(expected).wavenumbers
+    return MinimumErrors(
+        rmsd_angstrom=superposition(atoms.positions, minimum.positions),
+        wavenumber_mae_per_cm=float(np.abs(difference).mean()),
+        wavenumber_max_per_cm=float(np.abs(difference).max()),
+    )
+
+
+def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, float, str]]:
+    """Rows (quantity, value, unit) of a report."""
+    rows = [
+        ("energy RMSE", test.energy_rmse_kj_per_mol, "kJ/mol"),
+        ("energy, largest error", test.energy_max_kj_per_mol, "kJ/mol"),
+        ("atomic energy RMSE", test.atomic_energy_rmse_kj_per_mol, "kJ/mol"),
+        ("force RMSE", test.force_rmse_ev_per_angstrom, "eV/A"),
+        ("force, largest error", test.force_max_ev_per_angstrom, "eV/A"),
+        ("charge RMSE", test.charge_rmse_e, "e"),
+        ("dipole RMSE", test.dipole_rmse_e_angstrom, "e A"),
+        ("smallest coverage", test.coverage_min, ""),
+    ]
+    rows = [row for row in rows if row[1] is not None]
+    for number, errors in enumerate(minima, 1):
+        rows += [
+            (f"minimum {number}: geometry RMSD", errors.rmsd_angstrom, "A"),
+            (f"minimum {number}: wavenumber MAE", errors.wavenumber_mae_per_cm, "cm-1"),
+            (f"minimum {number}: wavenumber, largest error", errors.wavenumber_max_per_cm, "cm-1"),
+        ]
+    return rows
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+

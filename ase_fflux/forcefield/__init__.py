@@ -1,0 +1,5 @@
+"""Energies and forces of any set of atoms from molecules' models, in atomic units, without ASE."""
+
+from ase_fflux.forcefield.force_field import ForceField, Results, load
+
+__all__ = ["ForceField", "Results", "load"]

@@ -1,0 +1,271 @@
+"""Short-range pair potentials between the atoms of different molecules.
+
+    Lennard-Jones  E = 4 eps [(sigma/r)^12 - (sigma/r)^6]
+    Buckingham     E = A exp(-r/rho) - C/r^6
+
+With a cut-off rc they are force-shifted, E(r) - E(rc) - (r - rc) E'(rc), so that energy and force
+vanish there (``vdw direct`` and ``vdw shift`` of DL_POLY), without a tail correction.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.jit import njit
+from ase_fflux.base.units import BOHR, HARTREE
+
+_PARAMETERS = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}
+_SMALL_DISTANCE = 1e-4
+
+
+@njit
+def _pair(r, c):
+    """Energy and derivative of c12/r^12 - c6/r^6 + a exp(-b r), c = (c12, c6, a, b)."""
+    s6 = 1.0 / (r * r * r * r * r * r)
+    repulsion, dispersion, exponential = c[0] * s6 * s6, c[1] * s6, c[2] * np.exp(-c[3] * r)
+    slope = (-12.0 * repulsion + 6.0 * dispersion) / r - c[3] * exponential
+    return repulsion - dispersion + exponential, slope
+
+
+@njit
+def _add_pair(i, j, x, y, z, weight, kinds, table, cutoff, energies, gradient, virial):
+    """Add a pair whose atoms are (x, y, z) apart; returns whether they are on one spot."""
+    c = table[kinds[i], kinds[j]]
+    r = np.sqrt(x * x + y * y + z * z)
+    if c[6] == 0.0 or (cutoff > 0.0 and r >= cutoff):
+        return False
+    if r < _SMALL_DISTANCE:
+        return True
+    energy, slope = _pair(r, c)
+    energy -= c[4] + (r - cutoff) * c[5]
+    slope -= c[5]
+    energies[i] += 0.5 * weight * energy
+    energies[j] += 0.5 * weight * energy
+    d = (x, y, z)
+    for k in range(3):
+        g = weight * slope / r * d[k]
+        gradient[i, k] -= g
+        gradient[j, k] += g
+        for h in range(3):
+            virial[h, k] += d[h] * g
+    return False
+
+
+@njit
+def _all_pairs(positions, molecule, kinds, table, cutoff, energies, gradient, virial):
+    """Sum over all pairs of different molecules; returns a pair on one spot or (-1, -1)."""
+    for i in range(len(positions)):
+        for j in range(i):
+            if molecule[i] != molecule[j]:
+                x = positions[j, 0] - positions[i, 0]
+                y = positions[j, 1] - positions[i, 1]
+                z = positions[j, 2] - positions[i, 2]
+                if _add_pair(
+                    i, j, x, y, z, 1.0, kinds, table, cutoff, energies, gradient, virial
+                ):
+                    return j, i
+    return -1, -1
+
+
+@njit
+def _listed_pairs(
+    first, second, vectors, shifted, molecule, kinds, table, cutoff, energies, gradient, virial
+):
+    """As `_all_pairs` for a neighbour list in which every pair stands twice."""
+    for p in range(len(first)):
+        i, j = first[p], second[p]
+        if shifted[p] or molecule[i] != molecule[j]:
+            x, y, z = vectors[p, 0], vectors[p, 1], vectors[p, 2]
+            if _add_pair(i, j, x, y, z, 0.5, kinds, table, cutoff, energies, gradient, virial):
+                return min(i, j), max(i, j)
+    return -1, -1
+
+
+@dataclass(frozen=True, eq=False)
+class ShortRange:
+    """Pair potentials by element, in atomic units; make one with `from_dict`.
+
+    Parameters
+    ----------
+    numbers : (E,) int array
+        Atomic numbers that occur.
+    coefficients : (E, E, 4) array
+        c12, c6, a, b of E = c12/r^12 - c6/r^6 + a exp(-b r); zeros where a pair has no potential.
+    cutoff : float or None
+        In bohr.
+    """
+
+    numbers: np.ndarray
+    coefficients: np.ndarray
+    cutoff: float | None = None
+
+    @classmethod
+    def from_dict(cls, pairs: dict, cutoff: float | None = None) -> "ShortRange":
+        """Read potentials in ASE's units.
+
+        Parameters
+        ----------
+        pairs : dict
+            For instance ``{"O-O": {"lj": [epsilon, sigma]}, "O-H": {"buckingham": [A, rho, C]}}``;
+            epsilon and A in eV, sigma and rho in Angstrom, C in eV Angstrom^6. Pairs that are not
+            listed have no potential.
+        cutoff : float, optional
+            In Angstrom; energy and force are shifted to be zero there.
+
+        Raises
+        ------
+        FFLUXError
+            For an unknown element or kind of potential, or parameters that make no sense.
+        """
+        if cutoff is not None and not (isfinite(cutoff) and cutoff > 0):
+            raise FFLUXError(f"short-range cut-off {cutoff}: it must be a positive length")
+        read = {}
+        for name, potential in pairs.items():
+            key = _read_elements(name)
+            if key in read:
+                raise FFLUXError(f"short-range pair {name} is given twice")
+            read[key] = _read_potential(name, potential)
+        numbers = np.array(sorted({number for key in read for number in key}), dtype=np.int64)
+        coefficients = np.zeros((len(numbers), len(numbers), 4))
+        for key, values in read.items():
+            a, b = np.searchsorted(numbers, key)
+            coefficients[a, b] = coefficients[b, a] = values
+        return cls(numbers, coefficients, None if cutoff is None else cutoff / BOHR)
+
+    def evaluate(
+        self, positions, numbers, molecule, cell=None, pbc=(False, False, False)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies and derivatives.
+
+        Atoms of one molecule do not interact, but they do with the periodic images of that
+        molecule. Molecules must not be cut at the cell boundary.
+
+        Parameters
+        ----------
+        positions : (S, 3) array
+            Positions in bohr, molecules unwrapped.
+        numbers : (S,) int array
+            Atomic numbers.
+        molecule : (S,) int array
+            Number of the molecule of each atom.
+        cell : (3, 3) array, optional
+            Cell vectors in bohr.
+        pbc : three bool
+            Periodic directions; there must be a cut-off if there are any.
+
+        Returns
+        -------
+        energies : (S,) array
+            Half of each pair energy to each of its atoms, in hartree.
+        gradient : (S, 3) array
+            dE/dR in hartree/bohr.
+        virial : (3, 3) array
+            Sum over pairs of d_a dE/dd_b in hartree, d from one atom to the other.
+
+        Raises
+        ------
+        FFLUXError
+            For periodic boundaries without cut-off or cell.
+        GeometryError
+            Two atoms of different molecules on one spot, or positions that are not finite.
+        """
+        positions = np.ascontiguousarray(positions, dtype=float)
+        molecule = np.ascontiguousarray(molecule, dtype=np.int64)
+        n = len(positions)
+        energies, gradient, virial = np.zeros(n), np.zeros((n, 3)), np.zeros((3, 3))
+        out = (energies, gradient, virial)
+        if not np.isfinite(positions).all():
+            raise GeometryError("positions of the atoms are not finite numbers")
+        numbers = np.asarray(numbers, dtype=np.int64)
+        kinds = np.searchsorted(self.numbers, numbers)
+        kinds[~np.isin(numbers, self.numbers)] = len(self.numbers)
+        common = (molecule, kinds, self._table, self.cutoff or 0.0, *out)
+        if not np.any(pbc):
+            coincident = _all_pairs(positions, *common)
+        else:
+            coincident = _listed_pairs(*self._neighbours(positions, cell, pbc), *common)
+        if coincident[0] >= 0:
+            raise GeometryError(
+                f"atoms {coincident[0]} and {coincident[1]} of different molecules (or periodic "
+                "images) are on one spot; separate them"
+            )
+        return out
+
+    def _neighbours(self, positions, cell, pbc):
+        from ase.neighborlist import primitive_neighbor_list  # slow to import
+
+        if self.cutoff is None:
+            raise FFLUXError(
+                "short-range potentials need a cut-off with periodic boundaries; give one"
+            )
+        if cell is None:
+            raise FFLUXError("short-range potentials with periodic boundaries need a cell")
+        cell = np.asarray(cell, dtype=float)
+        first, second, vectors, shifts = primitive_neighbor_list(
+            "ijDS", pbc, cell, positions, self.cutoff, self_interaction=False
+        )
+        return first, second, vectors, shifts.any(axis=1)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """(E + 1, E + 1, 7): coefficients, E and E' at the cut-off, 1 where there is a potential.
+
+        The last row and column are for atoms without any.
+        """
+        n = len(self.numbers)
+        table = np.zeros((n + 1, n + 1, 7))
+        table[:n, :n, :4] = self.coefficients
+        for a, b in np.argwhere(self.coefficients.any(axis=2)):
+            table[a, b, 6] = 1.0
+            if self.cutoff is not None:
+                table[a, b, 4:6] = _pair.py_func(self.cutoff, self.coefficients[a, b])
+        return table
+
+
+def _read_elements(name):
+    symbols = str(name).split("-")
+    if len(symbols) != 2:
+        raise FFLUXError(f"short-range pair {name!r}: write two elements, such as O-H")
+    for symbol in symbols:
+        if atomic_numbers.get(symbol, 0) < 1:
+            raise FFLUXError(f"short-range pair {name!r}: {symbol!r} is not an element")
+    return tuple(sorted(atomic_numbers[symbol] for symbol in symbols))
+
+
+def _read_potential(name, potential):
+    """Coefficients c12, c6, a, b in atomic units."""
+    if not isinstance(potential, dict) or len(potential) != 1:
+        raise FFLUXError(
+            f"short-range pair {name}: give one potential, such as {{'lj': [epsilon, sigma]}}"
+        )
+    ((kind, values),) = potential.items()
+    if kind not in _PARAMETERS:
+        raise FFLUXError(
+            f"short-range pair {name}: unknown potential {kind!r}, known are "
+            f"{' and '.join(_PARAMETERS)}"
+        )
+    wanted = _PARAMETERS[kind]
+    try:
+        values = [float(value) for value in values]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != len(wanted) or not all(map(isfinite, values)):
+        raise FFLUXError(
+            f"short-range pair {name}: {kind} takes {len(wanted)} numbers, {', '.join(wanted)}"
+        )
+    for parameter, value in zip(wanted, values, strict=True):
+        length = parameter in ("sigma", "rho")
+        if value < 0 or (length and value == 0):
+            raise FFLUXError(
+                f"short-range pair {name}: {parameter} of {kind} is {value}, it must "
+                f"{'be positive' if length else 'not be negative'}"
+            )
+    if kind == "lj":
+        epsilon, sigma = values[0] / HARTREE, values[1] / BOHR
+        return 4 * epsilon * sigma**12, 4 * epsilon * sigma**6, 0.0, 0.0
+    a, rho, c = values
+    return 0.0, c / (HARTREE * BOHR**6), a / HARTREE, BOHR / rho

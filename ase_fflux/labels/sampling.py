@@ -1,0 +1,345 @@
+"""Geometries to label: hot molecular dynamics and small displacements around the minima.
+
+Everything follows from a seed, so that an interrupted run can be continued where it stopped: the
+same call with ``skip`` yields the remaining geometries. Within an unfinished trajectory that means
+repeating its dynamics, which is deterministic with single-threaded forces.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import covalent_radii
+from ase.md.langevin import Langevin
+
+from ase_fflux.base.errors import LabelError
+from ase_fflux.base.units import BOHR, HARTREE
+
+logger = logging.getLogger(__name__)
+
+TIME_STEP = 0.5
+"""fs; 1/18 of the period of the fastest X-H stretch."""
+
+FRICTION = 0.01
+"""1/fs; thermalises within 0.1 ps."""
+
+EQUILIBRATION = 1000.0
+"""fs before the first frame of a trajectory."""
+
+MAX_RESTARTS = 20
+"""Times that a trajectory may lose its molecule."""
+
+SOFT_DISPLACEMENT = 0.1
+"""Angstrom; largest rms displacement of an atom along one normal mode. Beyond it a straight
+displacement no longer resembles a torsion."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Part of a sample.
+
+    Parameters
+    ----------
+    kind : {"md", "nm"}
+        Molecular dynamics, or displacements along normal modes.
+    temperature : float
+        Kelvin.
+    share : float
+        Of all geometries; spread evenly over the conformers.
+    """
+
+    kind: Literal["md", "nm"]
+    temperature: float
+    share: float
+
+    def __post_init__(self):
+        if self.kind not in ("md", "nm"):
+            raise LabelError(f"unknown kind of sample {self.kind!r}: 'md' or 'nm'")
+        if not self.share > 0:
+            raise LabelError(f"the share of a sample must be above zero, not {self.share}")
+
+    @property
+    def origin(self) -> str:
+        """Tag such as ``md500K``."""
+        return f"{self.kind}{self.temperature:g}K"
+
+
+def sample(
+    conformers: Sequence[Atoms], source, portions: Sequence[Portion], count: int, seed: int, *,
+    skip: int = 0,
+) -> Iterator[tuple[str, Atoms]]:
+    """Geometries of all portions and conformers in turn, in proportion to their shares.
+
+    The first geometries of a larger sample are those of a smaller one, so that a sample can grow.
+
+    Parameters
+    ----------
+    conformers : sequence of Atoms
+        Minima of the source, atoms in the same order (and chemically equivalent atoms, such as the
+        hydrogens of a methyl group, with the same handedness).
+    source : label source
+        With ``label(atoms)`` and ``calculator()``, such as `GFN2`.
+    portions : sequence of Portion
+        What to sample.
+    count : int
+        Number of geometries.
+    seed : int
+        Seed; every portion of every conformer has a stream of random numbers of its own.
+    skip : int
+        Number of geometries at the beginning to leave out, such as those already labelled. The
+        dynamics that lead to the next ones are repeated.
+
+    Yields
+    ------
+    origin : str
+        Tag of the portion.
+    atoms : Atoms
+        Geometry, centred on its centre of mass.
+
+    Raises
+    ------
+    LabelError
+        If a conformer is not a minimum or a molecule does not survive the dynamics.
+    """
+    streams = [
+        (portion.share / len(conformers), portion, conformer, [seed, p, c])
+        for p, portion in enumerate(portions) for c, conformer in enumerate(conformers)
+    ]
+    shares = np.array([share for share, *_ in streams])
+    shares /= shares.sum()
+    turns, drawn = [], np.zeros(len(streams), dtype=int)
+    for k in range(count):
+        # the stream that is farthest behind its share; rounded, so that ties go to the first
+        turns.append(int(np.argmax(np.round(shares * (k + 1) - drawn, 9))))
+        drawn[turns[-1]] += 1
+    hessians: dict[int, np.ndarray] = {}
+    geometries: dict[int, Iterator[Atoms]] = {}
+    left_out = np.bincount(turns[:skip], minlength=len(streams))
+    for turn in turns[skip:]:
+        _, portion, conformer, stream = streams[turn]
+        if turn not in geometries:
+            if portion.kind == "md":
+                frames = molecular_dynamics(
+                    conformer, source, portion.temperature, int(drawn[turn]), seed=stream
+                )
+            else:
+                c = stream[2]
+                if c not in hessians:
+                    hessians[c] = hessian(conformer, source)
+                frames = iter(normal_mode_displacements(
+                    conformer, hessians[c], portion.temperature, int(drawn[turn]), seed=stream
+                ))
+            geometries[turn] = islice(frames, int(left_out[turn]), None)
+        yield portion.origin, next(geometries[turn])
+
+
+def molecular_dynamics(
+    atoms: Atoms, source, temperature: float, n_frames: int, *, seed, stride_fs: float = 20.0
+) -> Iterator[Atoms]:
+    """Frames of a Langevin trajectory, one at a time.
+
+    Translation and rotation are thermal like the vibrations (no constraint distorts the canonical
+    distribution); frames are centred. Where a bond breaks or forms, a hydrogen bond between the
+    fragments of a cluster opens or the source fails, the trajectory goes on from its last intact
+    frame with new velocities, and says so in the log.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Start, a minimum; its bonds are those to be kept.
+    source : label source
+        ``source.calculator()`` gives the forces.
+    temperature : float
+        Kelvin.
+    n_frames : int
+        Number of frames after `EQUILIBRATION`.
+    seed : int or sequence of int
+        Seed of numpy's default generator.
+    stride_fs : float
+        Time between frames (fs).
+
+    Raises
+    ------
+    LabelError
+        If the molecule is lost more than `MAX_RESTARTS` times.
+    """
+    rng = np.random.default_rng(seed)
+    connectivity = Connectivity(atoms)
+    moving = Atoms(atoms.numbers, atoms.positions, calculator=source.calculator())
+    dynamics = Langevin(
+        moving,
+        TIME_STEP * units.fs,
+        temperature_K=temperature,
+        friction=FRICTION / units.fs,
+        fixcm=False,
+        rng=rng,
+    )
+    _set_thermal_momenta(moving, temperature, rng)
+    steps = max(1, round(stride_fs / TIME_STEP))
+    intact = moving.positions.copy()
+    restarts = 0
+    frame = -round(EQUILIBRATION / stride_fs)
+    while frame < n_frames:
+        try:
+            dynamics.run(steps)
+            change = connectivity.change(moving.positions)
+        except LabelError as error:
+            change = str(error)
+        if change:
+            restarts += 1
+            text = f"{temperature:g} K trajectory of {atoms.symbols}, frame {frame}: {change}"
+            if restarts > MAX_RESTARTS:
+                raise LabelError(f"{text}; lost {restarts} times, sample at a lower temperature")
+            logger.warning("%s; going on from the last intact frame", text)
+            moving.positions = intact
+            _set_thermal_momenta(moving, temperature, rng)
+            continue
+        moving.positions -= moving.get_center_of_mass()
+        intact = moving.positions.copy()
+        if frame >= 0:
+            yield Atoms(atoms.numbers, intact)
+        frame += 1
+
+
+def _set_thermal_momenta(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    scale = np.sqrt(atoms.get_masses() * (units.kB * temperature))
+    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * scale[:, None])
+
+
+def hessian(atoms: Atoms, source, step: float = 0.005) -> np.ndarray:
+    """Hessian by central differences of the source's gradient.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Geometry.
+    source : label source
+        ``source.label(atoms)`` gives the gradient.
+    step : float
+        Displacement (Angstrom).
+
+    Returns
+    -------
+    (3N, 3N) array
+        Symmetrised second derivatives (hartree/bohr^2).
+    """
+    rows = []
+    for coordinate in range(3 * len(atoms)):
+        gradients = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions.flat[coordinate] += sign * step
+            gradients.append(source.label(moved).gradient.ravel())
+        rows.append((gradients[0] - gradients[1]) / (2 * step / BOHR))
+    matrix = np.array(rows)
+    return 0.5 * (matrix + matrix.T)
+
+
+def normal_mode_displacements(
+    minimum: Atoms, hessian: np.ndarray, temperature: float, n: int, *, seed
+) -> list[Atoms]:
+    """Draw from the classical harmonic distribution around a minimum.
+
+    Mass-weighted normal coordinates are Gaussian with variance k T / omega^2; translations and
+    rotations are projected out; soft modes are capped at `SOFT_DISPLACEMENT`.
+
+    Parameters
+    ----------
+    minimum : Atoms
+        Minimum of the surface that the Hessian belongs to.
+    hessian : (3N, 3N) array
+        Second derivatives (hartree/bohr^2).
+    temperature : float
+        Kelvin.
+    n : int
+        Number of geometries.
+    seed : int or sequence of int
+        Seed of numpy's default generator.
+
+    Raises
+    ------
+    LabelError
+        If a mode is imaginary.
+    """
+    curvatures, modes = _normal_modes(minimum, hessian)
+    if curvatures[0] <= 0:
+        wavenumber = np.sqrt(-curvatures[0]) * HARTREE / units.invcm
+        raise LabelError(
+            f"{minimum.symbols} is not at a minimum (mode of {wavenumber:.0f}i cm^-1); optimise it "
+            "tightly with the label source, or displace it along that mode and optimise again"
+        )
+    kt = temperature * units.kB / HARTREE
+    rms = np.sqrt(kt / curvatures)
+    directions = modes.T.reshape(-1, len(minimum), 3) / np.sqrt(_masses(minimum))[:, None]
+    reach = np.linalg.norm(directions, axis=2).max(axis=1)
+    rms = np.minimum(rms, SOFT_DISPLACEMENT / BOHR / reach)
+    amplitudes = np.random.default_rng(seed).standard_normal((n, len(rms))) * rms
+    positions = np.tensordot(amplitudes, directions, axes=1) * BOHR
+    positions += minimum.positions - minimum.get_center_of_mass()
+    return [Atoms(minimum.numbers, x) for x in positions]
+
+
+def _masses(atoms: Atoms) -> np.ndarray:
+    """Masses in electron masses."""
+    return atoms.get_masses() * units._amu / units._me
+
+
+def _normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """omega^2 (atomic units, ascending) and orthonormal mass-weighted modes (columns)."""
+    root = np.sqrt(_masses(atoms))
+    centred = atoms.positions - atoms.get_center_of_mass()
+    rigid = [np.tile(axis, (len(atoms), 1)) for axis in np.eye(3)]
+    rigid += [np.cross(axis, centred) for axis in np.eye(3)]
+    rigid = np.array([(x * root[:, None]).ravel() for x in rigid])
+    # rank 5 for linear molecules: the vanishing rotation has no singular value
+    _, singular, rows = np.linalg.svd(rigid)
+    internal = rows[int((singular > 1e-4 * singular[0]).sum()) :]
+    weights = np.repeat(root, 3)
+    values, vectors = np.linalg.eigh(internal @ (matrix / np.outer(weights, weights)) @ internal.T)
+    return values, internal.T @ vectors
+
+
+class Connectivity:
+    """What holds a molecule or cluster together, to notice when it comes apart.
+
+    Bonds break at 1.5 times the sum of covalent radii and form at 1.15 times: between the two a
+    shared proton is still its first owner's. Fragments stay together while the closest contacts
+    between them (such as hydrogen bonds) stay within 1.6 times their length at the start.
+    """
+
+    def __init__(self, atoms: Atoms):
+        self._names = [f"{s}{i}" for i, s in enumerate(atoms.symbols)]
+        radii = covalent_radii[atoms.numbers]
+        first, second = np.triu_indices(len(atoms), 1)
+        self._pairs = first, second
+        reach = radii[first] + radii[second]
+        distances = self._distances(atoms.positions)
+        bonded = distances < 1.25 * reach
+        fragments = np.arange(len(atoms))
+        for i, j in zip(first[bonded], second[bonded], strict=True):
+            fragments[fragments == fragments[j]] = fragments[i]
+        between = fragments[first] != fragments[second]
+        contact = np.zeros_like(bonded)
+        if between.any():
+            contact = between & (distances < 1.1 * distances[between].min())
+        self._longest = np.where(bonded, 1.5 * reach, np.where(contact, 1.6 * distances, np.inf))
+        self._shortest = np.where(bonded, 0.0, 1.15 * reach)
+
+    def _distances(self, positions: np.ndarray) -> np.ndarray:
+        first, second = self._pairs
+        return np.linalg.norm(positions[first] - positions[second], axis=1)
+
+    def change(self, positions: np.ndarray) -> str:
+        """What has changed, in words; empty where nothing has."""
+        distances = self._distances(positions)
+        wrong = ~((distances > self._shortest) & (distances < self._longest))
+        if not wrong.any():
+            return ""
+        pair = int(np.flatnonzero(wrong)[0])
+        first, second = (self._names[x[pair]] for x in self._pairs)
+        verb = "bonded to" if distances[pair] <= self._shortest[pair] else "separated from"
+        return f"{first} {verb} {second} ({distances[pair]:.2f} Angstrom)"

@@ -1,0 +1,95 @@
+"""What a joint training takes, and which gradients are worth it where memory does not hold all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.learn.gp.selection import select
+from ase_fflux.learn.joint.data import JointData
+from ase_fflux.learn.joint.system import Hyperparameters
+
+_RATE = 1.5e10
+"""Operations per second and thread of LAPACK and the assembly together, as measured."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes and floating-point operations of one solution."""
+
+    memory: float
+    operations: float
+
+    def seconds(self, threads: int) -> float:
+        """A rough time."""
+        return self.operations / (_RATE * threads)
+
+    def __str__(self) -> str:
+        return f"{self.memory / 1e9:.2g} GB"
+
+
+def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
+    """Of solving for the weights with that many gradients (default: those that are there).
+
+    Memory: the Schur complement, and covariances of energies with themselves and with gradients.
+    """
+    directions = data.directions.shape[2]
+    g = len(data.with_gradient) if n_gradients is None else n_gradients
+    size = g * directions
+    memory, operations = 8.0 * size**2, size**3 / 3.0
+    for points in data.points:
+        members, n, columns = points.columns.shape
+        energies, views = members * n, len(points.view_column)
+        memory += 8.0 * (energies**2 + energies * size + members * n * columns * directions)
+        operations += energies**3 / 3.0 + energies**2 * size + energies * size**2
+        # of each pair of labels: its points with all images, and one product by the slopes
+        operations += g**2 * members * columns * directions * (
+            members * views * 4.0 + directions
+        )
+    return Cost(memory, operations)
+
+
+def choose_gradients(
+    data: JointData, hyperparameters: Hyperparameters, max_memory: float
+) -> JointData:
+    """Data of which as many gradients are used as memory holds.
+
+    Where that is not all of them, those are taken that are worst known from the ones taken before:
+    the largest variance of a process whose exponent is the mean of those of all atoms.
+
+    Parameters
+    ----------
+    data : JointData
+        Observations.
+    hyperparameters : Hyperparameters
+        Theirs.
+    max_memory : float
+        Bytes.
+
+    Raises
+    ------
+    TrainingError
+        If memory does not even hold the energies.
+    """
+    candidates = data.with_gradient
+    count = len(candidates)
+    while count and solution_cost(data, count).memory > max_memory:
+        count = min(count - 1, int(0.98 * count))
+    if solution_cost(data, count).memory > max_memory:
+        raise TrainingError(
+            f"{len(data)} labels need {solution_cost(data, 0)} without any gradient, more than "
+            f"the {max_memory / 1e9:.2g} GB that may be used: use fewer labels"
+        )
+    if count == len(candidates):
+        return data
+    if not count:
+        return data.select_gradients(candidates[:0])
+    n_atoms = sum(len(p.columns) for p in data.points)
+    columns = np.hstack([
+        atom[candidates] * np.sqrt(theta[points.feature] / n_atoms)
+        for points, theta in zip(data.points, hyperparameters.theta, strict=True)
+        for atom in points.columns
+    ])
+    targets = sum(e.sum(axis=0) for e in data.energies)[None, candidates]
+    chosen = select("variance", count, columns, targets, np.random.default_rng(0), 1e-8)
+    return data.select_gradients(candidates[np.sort(chosen)])

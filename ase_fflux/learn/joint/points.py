@@ -1,0 +1,127 @@
+"""Where the processes of a molecule are observed: columns of all atoms and their slopes.
+
+A gradient of n labels of N atoms is observed along D = 3N - 6 directions: the remaining six,
+translation and rotation, hold no information, and without them matrices are smaller by
+(3N / (3N - 6))^2. For each atom that shares a process, label by label, the columns of the kernel
+(features and, of azimuths, cosine and sine) and their derivatives along these directions are
+computed once; what the length scales are does not matter here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ase_fflux.model.frames import jacobians_of, n_features, raise_for_status
+from ase_fflux.model.kernels import azimuths
+from ase_fflux.model.symmetry import AtomClass, polar_angles
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPoints:
+    """Points of one class of m atoms at n labels; C columns.
+
+    Attributes
+    ----------
+    columns : (m, n, C) array
+        Columns at unit theta, in the order of the first atom's features. Polar angles are counted
+        from pi/2, so that a reflection changes their sign.
+    slopes : (m, n, C, D) array
+        Their derivatives along the directions of the label.
+    feature : (C,) int array
+        Feature of each column.
+    view_column, view_sign : (V, C) arrays
+        Column c of view v is ``view_sign[v, c]`` times column ``view_column[v, c]``.
+    """
+
+    columns: np.ndarray
+    slopes: np.ndarray
+    feature: np.ndarray
+    view_column: np.ndarray
+    view_sign: np.ndarray
+
+    @property
+    def flat_columns(self) -> np.ndarray:
+        """(m n, C) columns, atom by atom."""
+        return self.columns.reshape(-1, self.columns.shape[2])
+
+    def select(self, labels) -> "ClassPoints":
+        """The points at some of the labels."""
+        return ClassPoints(
+            np.ascontiguousarray(self.columns[:, labels]),
+            np.ascontiguousarray(self.slopes[:, labels]),
+            self.feature, self.view_column, self.view_sign,
+        )
+
+
+def internal_directions(geometries: np.ndarray) -> np.ndarray:
+    """Orthonormal displacements (G, 3N, D) that neither translate nor rotate geometries (G, N, 3).
+
+    D = 3N - 6, or 1 for a diatomic molecule.
+    """
+    n_geometries, n_atoms = geometries.shape[:2]
+    centred = geometries - geometries.mean(axis=1, keepdims=True)
+    rigid = [np.broadcast_to(axis, centred.shape) for axis in np.eye(3)]
+    rigid += [np.cross(axis, centred) for axis in np.eye(3)]
+    rigid = np.stack(rigid, axis=-1).reshape(n_geometries, 3 * n_atoms, 6)
+    u, _, _ = np.linalg.svd(rigid, full_matrices=True)
+    return np.ascontiguousarray(u[:, :, 3 * n_atoms - n_features(n_atoms):])
+
+
+def class_points(
+    geometries: np.ndarray, directions: np.ndarray, alf: np.ndarray, atoms: AtomClass
+) -> ClassPoints:
+    """Points of a class of atoms.
+
+    Parameters
+    ----------
+    geometries : (n, N, 3) array
+        bohr.
+    directions : (n, 3N, D) array
+        Those of `internal_directions`.
+    alf : (N, 3) int array
+        Local frames that correspond to each other (`Symmetry.carried_alf`).
+    atoms : AtomClass
+        Which atoms.
+
+    Raises
+    ------
+    GeometryError
+        Where features are not defined.
+    """
+    n_atoms = geometries.shape[1]
+    f = n_features(n_atoms)
+    phi, polar = azimuths(f), polar_angles(f)
+    plain, circle = np.flatnonzero(~phi), np.flatnonzero(phi)
+    feature = np.concatenate([plain, circle, circle])
+    # columns of the extended features [f, cos f, sin f]
+    slot = np.concatenate([plain, f + circle, 2 * f + circle])
+    place = {int(s): c for c, s in enumerate(slot)}
+    shape = len(atoms.atoms), len(geometries), len(slot)
+    columns, slopes = np.empty(shape), np.empty((*shape, directions.shape[2]))
+    for m, atom in enumerate(atoms.atoms):
+        order, sign = _column_order(atoms.order[m], atoms.mirrored[m], slot, place, f, polar)
+        extended = np.empty((len(geometries), 3 * f))
+        jacobians = np.empty((len(geometries), len(slot), n_atoms, 3))
+        failure = jacobians_of(
+            np.ascontiguousarray(geometries), np.ascontiguousarray(alf, dtype=np.int64), atom,
+            slot[order], extended, jacobians,
+        )
+        raise_for_status(failure[1], atom, f" in geometry {failure[0]}")
+        values = extended[:, slot[order]]
+        values[:, polar[feature]] -= 0.5 * np.pi
+        columns[m] = sign * values
+        slopes[m] = sign[:, None] * (jacobians.reshape(*jacobians.shape[:2], -1) @ directions)
+    views = [
+        _column_order(order, mirrored, slot, place, f, polar)
+        for order, mirrored in zip(atoms.view_order, atoms.view_mirrored, strict=True)
+    ]
+    return ClassPoints(
+        columns, slopes, feature, np.array([v for v, _ in views]), np.array([s for _, s in views])
+    )
+
+
+def _column_order(order, mirrored, slot, place, f, polar):
+    """Column that takes the place of each column, and its sign."""
+    kind, feature = np.divmod(slot, f)
+    columns = np.array([place[k * f + order[h]] for k, h in zip(kind, feature, strict=True)])
+    return columns, np.where(mirrored & polar[feature], -1.0, 1.0)

@@ -1,0 +1,74 @@
+"""What a joint training is asked for."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ase_fflux.base.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """How the hyperparameters of a joint process are found.
+
+    Parameters
+    ----------
+    energy_noise : float
+        Standard deviation of atomic energies (hartree) that the search starts from. It stands for
+        what the features do not resolve in the partition of the energy into atoms. It is learned,
+        not above this value, which the likelihood alone would do at the expense of atomic energies.
+    least_energy_noise : float
+        Its lower bound, for the sake of rounding errors.
+    gradient_noise : float
+        Standard deviation of a component of the gradient (hartree/bohr) that the search starts
+        from; it is learned, and not below ``least_gradient_noise``.
+    least_gradient_noise : float
+        For the sake of rounding errors.
+    bounds : tuple of float
+        Range of theta.
+    sizes : tuple of int
+        Labels of the source, and of the rungs of the ladder on which its hyperparameters are
+        relaxed. The whole set is only solved. Without transfer the last one is searched.
+    evaluations : tuple of int
+        Evaluations of the likelihood for each of them.
+    transfer : bool
+        False for direct learning.
+    seed : int
+        Of the choice of sources.
+    """
+
+    energy_noise: float = 1e-4
+    least_energy_noise: float = 1e-6
+    gradient_noise: float = 1e-5
+    least_gradient_noise: float = 1e-6
+    bounds: tuple[float, float] = (1e-6, 3.0)
+    sizes: tuple[int, ...] = (30, 60, 120)
+    evaluations: tuple[int, ...] = (60, 20, 8)
+    transfer: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        low, high = self.bounds
+        if not 0 < low <= high < np.inf:
+            raise TrainingError(f"bounds of theta must be 0 < low <= high, not {low} and {high}")
+        for what, least, noise in (
+            ("energies", self.least_energy_noise, self.energy_noise),
+            ("gradients", self.least_gradient_noise, self.gradient_noise),
+        ):
+            if not 0 < least <= noise < np.inf:
+                raise TrainingError(
+                    f"the noise of {what} must be finite, above zero and not below its least "
+                    f"value {least:g}, not {noise:g}"
+                )
+        if len(self.sizes) != len(self.evaluations) or not self.sizes:
+            raise TrainingError("give a number of evaluations for every size of a source")
+        if min(self.sizes) < 2 or min(self.evaluations) < 2 or list(self.sizes) != sorted(
+            set(self.sizes)
+        ):
+            raise TrainingError("sources must grow, and need 2 labels and 2 evaluations at least")
+
+    def record(self) -> dict:
+        """The settings for a provenance, JSON-able."""
+        return asdict(self) | {
+            "protocol": "transfer learning" if self.transfer else "direct learning",
+        }

@@ -1,0 +1,272 @@
+"""Training of the joint process: hyperparameters from small sources, weights from all labels.
+
+One likelihood of all labels takes minutes where one of a tenth of them takes a tenth of a second
+(the cost grows with the cube). So the search is done on a small source, its result is relaxed on
+larger ones by few steps that know the curvature from the steps before, and the whole set is only
+solved for its weights.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.relaxation import relax, updated
+from ase_fflux.learn.gp.training import Step
+from ase_fflux.learn.joint.cost import choose_gradients
+from ase_fflux.learn.joint.data import JointData
+from ase_fflux.learn.joint.likelihood import JointLikelihood
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import ENERGY
+from ase_fflux.model.shared import SharedProcess
+
+_SPREAD = 10.0
+"""Prior variance of an atomic energy at the start, relative to that of its labels."""
+_LABELS_OF_THREAD = 60
+"""Labels of a source that keep a thread busy."""
+_FAR = 8.0
+"""Largest change of the logarithm of a variance from its start."""
+
+
+@dataclass(frozen=True, eq=False)
+class JointResult:
+    """A solved joint process.
+
+    Attributes
+    ----------
+    processes : list of SharedProcess
+        Energies of the classes of atoms.
+    gradient_weights : (n, N, 3) array
+        Dual weights of the total gradients (bohr/hartree), zero for labels without.
+    hyperparameters : Hyperparameters
+    n_gradients : int
+        Labels whose gradients were used.
+    negative_log_likelihood : float
+        Without its constant.
+    """
+
+    processes: list[SharedProcess]
+    gradient_weights: np.ndarray
+    hyperparameters: Hyperparameters
+    n_gradients: int
+    negative_log_likelihood: float
+
+
+def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperparameters:
+    """Start of the search: features count alike, typical points correlate by exp(-1/2)."""
+    theta = []
+    for points in data.points:
+        columns = points.flat_columns
+        spread = np.bincount(points.feature, columns.var(axis=0))
+        theta.append(np.clip(0.25 / (len(spread) * np.maximum(spread, 1e-6)), *settings.bounds))
+    variance = np.array([max(_SPREAD * e.var(), 1e-12) for e in data.energies])
+    levels = np.ones(int(data.source.max()) + 1)
+    return Hyperparameters(
+        theta, variance, settings.energy_noise * levels, settings.gradient_noise * levels
+    )
+
+
+def find_hyperparameters(
+    data: JointData,
+    settings: JointSettings,
+    threads: int = 1,
+    on_step: Callable[[str, int, int], None] | None = None,
+) -> tuple[Hyperparameters, tuple[Step, ...]]:
+    """Search on small sources.
+
+    Parameters
+    ----------
+    data : JointData
+        Observations at n labels.
+    settings : JointSettings
+        How.
+    threads : int
+        For what numba does; LAPACK has its own.
+    on_step : callable, optional
+        Called as on_step(stage, labels, evaluations) after every evaluation of the likelihood.
+
+    Raises
+    ------
+    TrainingError
+        Too few labels, or covariances that are not positive definite.
+    """
+    if len(data) < 2:
+        raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
+    search = _Search(data, settings, threads, on_step)
+    x = search.transferred() if settings.transfer else search.direct()
+    return search.likelihood.unpack(x), tuple(search.steps)
+
+
+def solve(
+    data: JointData, hyperparameters: Hyperparameters, threads: int = 1,
+    max_memory: float = np.inf,
+) -> JointResult:
+    """The processes with these hyperparameters.
+
+    Parameters
+    ----------
+    data, threads
+        As in `find_hyperparameters`.
+    hyperparameters : Hyperparameters
+        Theirs.
+    max_memory : float
+        Bytes. Where all gradients need more, those are used that add most.
+
+    Raises
+    ------
+    TrainingError
+        Covariances that are not positive definite, or too large for memory without any gradient.
+    """
+    data = choose_gradients(data, hyperparameters, max_memory)
+    try:
+        system = JointSystem(data, hyperparameters, threads)
+    except np.linalg.LinAlgError as error:
+        raise TrainingError(
+            f"the covariance of {len(data)} labels is not positive definite ({error}): remove "
+            "duplicate labels or raise the noise levels"
+        ) from None
+    return JointResult(
+        _processes(system), _cartesian_weights(system), hyperparameters, len(data.with_gradient),
+        system.negative_log_likelihood,
+    )
+
+
+def _cartesian_weights(system: JointSystem) -> np.ndarray:
+    """Dual weights of the gradients along all coordinates (n, N, 3), zero where there is none."""
+    data = system.data
+    weights = np.zeros(data.directions.shape[:2])
+    weights[data.with_gradient] = np.einsum(
+        "jxd,jd->jx", data.directions[data.with_gradient], system.gradient_weights
+    )
+    return weights.reshape(len(data), -1, 3)
+
+
+def _processes(system: JointSystem) -> list[SharedProcess]:
+    h = system.hyperparameters
+    return [
+        SharedProcess(
+            atoms, (ENERGY,), Kernel.periodic_on_phi(theta), system.mean[a : a + 1],
+            h.variance[a] * system.energy_weights[a][None],
+            float(np.max(h.energy_noise) ** 2 / h.variance[a]), float(h.variance[a]),
+        )
+        for a, (atoms, theta) in enumerate(zip(system.data.classes, h.theta, strict=True))
+    ]
+
+
+class _Recorded:
+    """A likelihood that keeps the points it was evaluated at, with their gradients."""
+
+    def __init__(self, likelihood: JointLikelihood, on_evaluation: Callable[[float], None]):
+        self.likelihood, self.on_evaluation = likelihood, on_evaluation
+        self.history: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def value(self, x):
+        value = self.likelihood.value(x)
+        self.on_evaluation(value)
+        return value
+
+    def value_and_gradient(self, x):
+        value, gradient = self.likelihood.value_and_gradient(x)
+        self.on_evaluation(value)
+        if np.isfinite(value):
+            self.history.append((x.copy(), gradient.copy()))
+        return value, gradient
+
+    def curvature(self) -> np.ndarray:
+        """Second derivatives (H, H) as successive gradients tell them."""
+        (x, gradient), *rest = self.history
+        size = len(self.likelihood.data)
+        # a tenth per label is less than what most hyperparameters have
+        curvature = 0.1 * size * np.eye(len(x))
+        for next_x, next_gradient in rest:
+            curvature = updated(curvature, next_x - x, next_gradient - gradient)
+            x, gradient = next_x, next_gradient
+        return curvature
+
+
+class _Search:
+    """The sources, the box of hyperparameters, and the record of the steps."""
+
+    def __init__(self, data, settings, threads, on_step):
+        self.data, self.settings, self.threads, self.on_step = data, settings, threads, on_step
+        self.steps: list[Step] = []
+        self.order = np.random.default_rng(settings.seed).permutation(len(data))
+        self.likelihood = JointLikelihood(data, threads)
+        start = initial_hyperparameters(data, settings)
+        self.start = self.likelihood.pack(start)
+        low, high = self.start.copy(), self.start.copy()
+        theta, variance, energy_noise, gradient_noise = self.likelihood.parts
+        low[theta], high[theta] = np.log(settings.bounds)
+        low[variance] -= _FAR
+        high[variance] += _FAR
+        low[energy_noise] = np.log(settings.least_energy_noise)
+        low[gradient_noise] = np.log(settings.least_gradient_noise)
+        high[gradient_noise] = np.log(1e3 * settings.gradient_noise)
+        self.box = np.stack([low, high])
+
+    def _sizes(self):
+        """Sizes up to that of the whole set, with their evaluations."""
+        n = len(self.data)
+        for size, evaluations in zip(self.settings.sizes, self.settings.evaluations, strict=True):
+            yield min(size, n), evaluations
+            if size >= n:
+                return
+
+    def direct(self) -> np.ndarray:
+        """Search on the last size."""
+        *_, (size, _) = self._sizes()
+        return self._search("direct", size, self.settings.evaluations[0])[0]
+
+    def transferred(self) -> np.ndarray:
+        """Search on the first size, relaxation on the others."""
+        (size, evaluations), *rungs = self._sizes()
+        x, curvature = self._search("source", size, evaluations)
+        curvature /= size
+        for size, evaluations in rungs:
+            with self._stage("ladder", size, self.steps[-1].stage) as objective:
+                found = relax(objective, x, self.box, size * curvature, evaluations)
+            x, curvature = found.log_theta, found.curvature / size
+        return x
+
+    def _search(self, stage: str, size: int, evaluations: int):
+        """L-BFGS from the start; hyperparameters and the curvature learned on the way."""
+        with self._stage(stage, size, "nothing") as objective:
+            found = LBFGS(budget=evaluations).minimise(
+                objective, self.start[None], tuple(self.box), np.random.default_rng(0)
+            )
+        return found.log_theta, objective.curvature()
+
+    @contextmanager
+    def _stage(self, stage: str, size: int, transferred: str):
+        """An objective on the first labels of the order, recorded as a step."""
+        begin, values = perf_counter(), []
+
+        def on_evaluation(value):
+            values.append(value)
+            if self.on_step is not None:
+                self.on_step(stage, size, len(values))
+
+        # threads that start for less than this stand in the way of those of LAPACK
+        threads = max(1, min(self.threads, size // _LABELS_OF_THREAD))
+        source = JointLikelihood(
+            self.data.select(self.order[:size]), threads, self.likelihood.n_sources
+        )
+        failure = TrainingError(
+            f"the covariance of {size} labels is not positive definite: remove duplicate labels or "
+            "raise the noise levels"
+        )
+        try:
+            yield _Recorded(source, on_evaluation)
+        except TrainingError:  # of the optimiser, which finds no finite value to start from
+            raise failure from None
+        if not np.isfinite(min(values)):
+            raise failure
+        self.steps.append(Step(
+            stage, size, len(values), perf_counter() - begin, values[0], min(values), transferred
+        ))

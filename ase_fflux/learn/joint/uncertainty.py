@@ -1,0 +1,258 @@
+r"""How far a model trained on gradients vouches for its energies and forces.
+
+The covariance of the errors of all atomic energies and of the total gradient at a geometry, whose
+covariance with the n observations is k and with their constant means h:
+
+.. math:: C &= k_{**} - k^T K^{-1} k + R^T G^{-1} R - \frac{\sigma^2}{N} S^T S, \\
+          R &= h - H^T K^{-1} k, \qquad G = H^T K^{-1} H, \qquad
+          S = Z^T K^{-1} (k + H G^{-1} R).
+
+The third term is of the means, which are estimated by generalised least squares (Rasmussen,
+Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 2.42). The last one is of the
+noise sigma of atomic energies: it stands for what the features do not resolve in the partition of
+the energy among N atoms, so that it cancels in the sum over the atoms of a label. S are the sums of
+the weights that a prediction puts on these, Z marking the energies of each label. Independent
+noise, as K has it, would leave the constant of the total energy unknown to sigma sqrt(N / n).
+
+Total energy and forces are those of the latent function; atomic energies include the noise.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.learn.joint.blocks import add_gradient_block, energy_block, mixed_block
+from ase_fflux.learn.joint.cost import solution_cost
+from ase_fflux.learn.joint.data import joint_data
+from ase_fflux.learn.joint.points import class_points, internal_directions
+from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
+from ase_fflux.model.molecule import ENERGY, MoleculeModel
+
+_LEFT_OUT = 50
+"""Labels at most that are left out for the scales: each costs a request."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Standard deviations of what is predicted for n atoms.
+
+    Attributes
+    ----------
+    energy : float
+        Of the total energy.
+    energies : (n,) array
+        Of the atomic energies, including what labels of these scatter.
+    forces : (n, 3) array
+        Of the components of the forces.
+    """
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+
+
+class Posterior:
+    """Covariance of the errors of a molecule's model.
+
+    Making one repeats the factorisation of its training, in time and memory (`joint.cost`).
+
+    Parameters
+    ----------
+    model : MoleculeModel
+        Trained on gradients.
+    threads : int
+        For what numba does; LAPACK has its own.
+    max_memory : float
+        Bytes that may be used.
+
+    Raises
+    ------
+    FFLUXError
+        If the model was not trained on gradients, or needs more memory.
+
+    Attributes
+    ----------
+    scale, energy_scale : float
+        Ratio of the errors of gradients and of atomic energies at labels that are left out to what
+        is expected there. Standard deviations of total energy and forces are multiplied by the
+        first, those of atomic energies by the second. The first is at least 1: lower ones come from
+        noise of gradients that is as low as training lets it be, and tell nothing of the process.
+    """
+
+    def __init__(self, model: MoleculeModel, threads: int = 1, max_memory: float = np.inf):
+        shared = model.shared
+        if shared is None or shared.gradient_weights is None or not shared.gradient_weights.any():
+            raise FFLUXError(
+                f"the model {model.name} was not trained on gradients and states no uncertainty: "
+                "train one that is with fflux build"
+            )
+        self._alf = np.asarray(model.alf)
+        geometries = model.geometries
+        self.data = joint_data(
+            geometries, np.zeros(geometries.shape[:2]), np.zeros_like(geometries), self._alf,
+            shared.symmetry, np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))),
+            shared.source,
+        )
+        of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
+        processes = [of_class[atoms.atoms] for atoms in self.data.classes]
+        self.hyperparameters = Hyperparameters(
+            [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
+            np.array(shared.energy_noise), np.array(shared.gradient_noise),
+        )
+        cost = solution_cost(self.data)
+        if cost.memory > max_memory:
+            raise FFLUXError(
+                f"the uncertainty of {model.name} takes {cost}, more than the "
+                f"{max_memory / 1e9:.2g} GB that are free: use a model of fewer labels"
+            )
+        _log.info("factorising the covariance of %d labels of %s", len(self.data), model.name)
+        try:
+            self.factor = JointFactor(self.data, self.hyperparameters, threads)
+        except np.linalg.LinAlgError as error:
+            raise FFLUXError(
+                f"the covariance of the labels of {model.name} is not positive definite ({error}): "
+                "train the model again"
+            ) from None
+        count, n = len(processes), len(self.data)
+        self._sizes = [energies.size for energies in self.data.energies]
+        # constant functions of the classes, and sums over the atoms of labels, both half solved
+        ones = [np.tile(np.eye(count)[a], (size, 1)) for a, size in enumerate(self._sizes)]
+        self._constants = self._half_solved(ones, np.zeros((self.data.n_observed[1], count)))
+        self._labels = self._half_solved(
+            [np.tile(np.eye(n), (size // n, 1)) for size in self._sizes],
+            np.zeros((self.data.n_observed[1], n)),
+        )
+        self._gram = self._constants.T @ self._constants
+        # dual weights of all observations
+        self._energy_weights = [
+            p.weights[p.properties.index(ENERGY)] / p.variance for p in processes
+        ]
+        self._gradient_weights = np.einsum(
+            "jx,jxd->jd", shared.gradient_weights.reshape(len(self.data), -1), self.data.directions
+        )
+        self.scale, self.energy_scale = self._scales()
+
+    def _half_solved(self, tops, bottom):
+        tops, bottom = self.factor.half_solved(tops, bottom)
+        return np.vstack([*tops, bottom])
+
+    def _scales(self) -> tuple[float, float]:
+        """Scales of gradients and of energies from labels that are left out."""
+        squares = np.zeros((2, 2))
+        labels = self.data.with_gradient
+        for label in labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]:
+            errors, covariance = self.left_out(label)
+            both = np.stack([errors**2, np.diagonal(covariance)])
+            # energies come before the gradient
+            squares += np.add.reduceat(both, [0, self.data.directions.shape[1] // 3], axis=1)
+        energy, gradient = np.sqrt(squares[0] / squares[1])
+        return max(float(gradient), 1.0), float(energy)
+
+    def left_out(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Errors at a label of a model trained without it, and their covariance with its noise.
+
+        They are B^-1 a and B^-1 for the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the
+        dual weights a of the label's observations (O. Dubrule, Math. Geol. 15, 687 (1983)).
+
+        Parameters
+        ----------
+        label : int
+            One with a gradient.
+
+        Returns
+        -------
+        errors : (N + D,) array
+            Label minus prediction: atomic energies, class by class, and gradient along the label's
+            directions (hartree, hartree/bohr).
+        covariance : (N + D, N + D) array
+            As assumed, without scale.
+        """
+        n, n_directions = len(self.data), self.data.directions.shape[2]
+        members = [size // n for size in self._sizes]
+        width = sum(members) + n_directions
+        ends = np.cumsum([0, *members])
+        tops = [np.zeros((size, width)) for size in self._sizes]
+        for top, first, last in zip(tops, ends[:-1], ends[1:], strict=True):
+            top[label::n, first:last] = np.eye(last - first)
+        bottom = np.zeros((self.data.n_observed[1], width))
+        row = n_directions * np.searchsorted(self.data.with_gradient, label)
+        bottom[row : row + n_directions, ends[-1]:] = np.eye(n_directions)
+        half = self._half_solved(tops, bottom)
+        means = self._constants.T @ half
+        covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
+        weights = [w[:, label] for w in self._energy_weights] + [self._gradient_weights[label]]
+        return covariance @ np.concatenate(weights), covariance
+
+    def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Covariance of the latent atomic energies and total gradient, without scale.
+
+        Parameters
+        ----------
+        geometry : (N, 3) array
+            bohr, atoms in the order of the model.
+
+        Returns
+        -------
+        covariance : (N + D, N + D) array
+            Of the N energies (hartree), and the gradient (hartree/bohr) along D directions.
+        directions : (3N, D) array
+            Orthonormal; the gradient along all others is zero.
+        """
+        n_atoms = len(geometry)
+        directions = internal_directions(geometry[None])
+        prior, constants, tops, bottom = self._prior(geometry[None], directions)
+        half = self._half_solved(tops, bottom)
+        rest = constants - self._constants.T @ half
+        by_means = np.linalg.solve(self._gram, rest)
+        sums = self._labels.T @ (half + self._constants @ by_means)
+        noise = self.hyperparameters.energy_noise[self.data.source] ** 2 / n_atoms
+        cancelled = (noise[:, None] * sums).T @ sums
+        return prior - half.T @ half + rest.T @ by_means - cancelled, directions[0]
+
+    def _prior(self, geometry, directions):
+        """Covariances of a geometry (1, N, 3) with itself, means and observations."""
+        data, factor = self.data, self.factor
+        n_atoms = geometry.shape[1]
+        size = n_atoms + directions.shape[2]
+        prior, constants = np.zeros((size, size)), np.zeros((len(data.points), size))
+        tops, bottom = [], np.zeros((data.n_observed[1], size))
+        gradients = np.zeros((size - n_atoms, len(bottom)))
+        for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
+            members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
+            here = class_points(geometry, directions, self._alf, atoms)
+            some = points.select(data.with_gradient)
+            how = factor.theta[a], factor.threads
+            top = np.zeros((self._sizes[a], size))
+            top[:, members] = variance * energy_block(points, here, *how)
+            top[:, n_atoms:] = variance * mixed_block(points, here, *how)
+            tops.append(top)
+            bottom[:, members] = variance * mixed_block(here, some, *how).T
+            add_gradient_block(gradients, here, some, how[0], variance, factor.threads)
+            constants[a, members] = 1.0
+            energies = variance * energy_block(here, here, *how)
+            prior[np.ix_(members, members)] = np.tril(energies) + np.tril(energies, -1).T
+            prior[members, n_atoms:] = variance * mixed_block(here, here, *how)
+            add_gradient_block(
+                prior[n_atoms:, n_atoms:], here, here, how[0], variance, factor.threads
+            )
+        prior[n_atoms:, :n_atoms] = prior[:n_atoms, n_atoms:].T
+        bottom[:, n_atoms:] = gradients.T
+        return prior, constants, tops, bottom
+
+    def uncertainty(self, geometry: np.ndarray) -> Uncertainty:
+        """Standard deviations (hartree, hartree/bohr) at a geometry (N, 3) in bohr."""
+        covariance, directions = self.covariance(geometry)
+        n_atoms = len(geometry)
+        energies, gradient = covariance[:n_atoms, :n_atoms], covariance[n_atoms:, n_atoms:]
+        forces = np.einsum("xd,de,xe->x", directions, gradient, directions)
+        noise = self.hyperparameters.energy_noise.max() ** 2
+        # what is zero but for rounding may come out below it
+        return Uncertainty(
+            self.scale * float(np.sqrt(max(energies.sum(), 0.0))),
+            self.energy_scale * np.sqrt(np.maximum(np.diagonal(energies), 0.0) + noise),
+            self.scale * np.sqrt(np.maximum(forces, 0.0)).reshape(-1, 3),
+        )

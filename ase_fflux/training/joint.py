@@ -1,0 +1,229 @@
+"""From labels with gradients to the model of a molecule: energies together, moments beside them."""
+
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase.symbols import symbols2numbers
+
+from ase_fflux.base.machine import cores, memory_available, threads_here
+from ase_fflux.base.outputs import silent
+from ase_fflux.labels.dataset import Dataset
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.gp.training import Step
+from ase_fflux.learn.joint.cost import solution_cost
+from ase_fflux.learn.joint.data import JointData, joint_data
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.molecule import MoleculeModel, shared_model
+from ase_fflux.model.shared import Shared
+from ase_fflux.model.symmetry import Symmetry, find_symmetry
+from ase_fflux.training.checkpoints import DAMAGE, fingerprint
+from ase_fflux.training.jobs import run_jobs
+from ase_fflux.training.molecule import MOMENTS, molecule_targets
+from ase_fflux.training.shared_moments import moment_jobs, shared_moments
+
+_SHARE = 0.8
+"""Of the free memory that a solution may use."""
+
+
+@dataclass(frozen=True)
+class JointTraining:
+    """How a molecule is trained on energies and gradients.
+
+    Parameters
+    ----------
+    energies : JointSettings
+        Of the joint process.
+    moments : TrainingSettings
+        Of the moments' length scales.
+    which : str
+        Which moments, one of `ase_fflux.training.molecule.MOMENTS`.
+    symmetry : bool
+        Whether equivalent atoms share processes and every label stands for its images.
+    """
+
+    energies: JointSettings = field(default_factory=JointSettings)
+    moments: TrainingSettings = field(default_factory=TrainingSettings)
+    which: str = MOMENTS[0]
+    symmetry: bool = True
+
+
+class JointTrainer:
+    """Training of one molecule, its parts kept in a folder as soon as they are done.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Labels.
+    reference : (N, 3) array
+        A minimum (bohr), which tells bonds, local frames and symmetry.
+    training : JointTraining
+        How.
+    folder : Path, optional
+        Where hyperparameters are kept.
+    source : (n,) int array, optional
+        Number of the source of each label, from 0, where they come from several programs or
+        settings: each has noise levels of its own. Default: one source.
+
+    Attributes
+    ----------
+    symmetry : Symmetry
+    alf : (N, 3) int array
+        Local frames; those of equivalent atoms correspond.
+    data : JointData
+    steps : tuple of Step
+        Of the last search.
+    """
+
+    def __init__(
+        self, dataset: Dataset, reference: np.ndarray, training: JointTraining,
+        folder: Path | None = None, source: np.ndarray | None = None,
+    ):
+        self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
+        self.folder, self.source = folder, source
+        numbers = symbols2numbers(dataset.symbols)
+        self.symmetry = (
+            find_symmetry(numbers, self.reference) if training.symmetry
+            else Symmetry.none(len(numbers))
+        )
+        self.alf = self.symmetry.carried_alf(
+            choose_alf(dataset.symbols, self.reference, self.symmetry.permutations)
+        )
+        self.threads = threads_here(cores())
+        self.data = self.observations(np.arange(len(dataset)))
+        self.steps: tuple[Step, ...] = ()
+
+    def observations(self, labels: np.ndarray) -> JointData:
+        """What the joint process observes at some labels."""
+        d = self.dataset.select(labels)
+        return joint_data(
+            d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
+            source=None if self.source is None else self.source[labels],
+        )
+
+    @property
+    def plan(self) -> str:
+        """Size, memory and time of the solution, in words."""
+        energies, gradients = self.data.n_observed
+        cost = solution_cost(self.data)
+        return (
+            f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {energies} atomic "
+            f"energies and {gradients} components of gradients, {cost.memory / 1e9:.1f} GB, about "
+            f"{max(cost.seconds(self.threads), 1.0):.0f} s on {self.threads} "
+            f"thread{'s'[:self.threads - 1]} to solve"
+        )
+
+    def hyperparameters(self, progress=silent) -> Hyperparameters:
+        """Those of the energies, found or read from the folder."""
+        settings = self.training.energies
+        d = self.dataset
+        trained_on = fingerprint(
+            d.geometries.reshape(len(d), -1),
+            np.hstack([d.atomic_energies, d.gradients.reshape(len(d), -1)]),
+            self.training.energies,
+            [self.alf, self.symmetry.permutations, self.symmetry.mirrored, self.data.source],
+        )
+        path = None if self.folder is None else self.folder / "energies.npz"
+        known = None if path is None else _read(path, trained_on)
+        total = sum(settings.evaluations)
+        with progress("training energies", total) as advance:
+            done = 0
+
+            def on_step(stage, labels, evaluations):
+                nonlocal done
+                done += 1
+                advance(1)
+
+            if known is None:
+                known = find_hyperparameters(self.data, settings, self.threads, on_step)
+                if path is not None:
+                    _write(path, trained_on, *known)
+            advance(total - done)
+        found, self.steps = known
+        return found
+
+    def solve(self, hyperparameters: Hyperparameters, labels: np.ndarray | None = None):
+        """The joint process of all labels, or of some (int array)."""
+        data = self.data if labels is None else self.data.select(labels)
+        return solve(data, hyperparameters, self.threads, _SHARE * memory_available())
+
+    def moments(self, progress=silent) -> list:
+        """Processes of the moments."""
+        if self.training.which == "none":
+            return []
+        atoms = molecule_targets(self.dataset, self.alf)
+        jobs = moment_jobs(atoms, self.data.classes, self.training.moments, self.training.which)
+        with progress("training moments", len(jobs)) as advance:
+            results = run_jobs(
+                [job for job, _ in jobs], folder=self.folder,
+                on_finished=lambda job, result, restored: advance(1),
+            )
+        return shared_moments(atoms, jobs, results)
+
+    def model(
+        self, name: str, energies: JointResult, moments: list, labels: np.ndarray | None = None
+    ) -> MoleculeModel:
+        """The model of energies solved at all labels, or at some (int array), and of moments."""
+        def chosen(values):
+            return values if labels is None else values[labels]
+
+        h = energies.hyperparameters
+        shared = Shared(
+            self.symmetry, (*energies.processes, *moments), energies.gradient_weights,
+            tuple(h.energy_noise.tolist()), tuple(h.gradient_noise.tolist()),
+            None if self.source is None else chosen(self.source),
+        )
+        return shared_model(
+            name, self.dataset.symbols, self.alf, shared, self.reference,
+            chosen(self.dataset.geometries),
+        )
+
+    def record(self, energies: JointResult) -> dict:
+        """Settings and what the search took, for a provenance; JSON-able, without times."""
+        return {
+            "energies": self.training.energies.record(),
+            "gradients": energies.n_gradients,
+            "symmetry_operations": len(self.symmetry),
+            "moments": self.training.moments.record() | {"which": self.training.which},
+            "steps": [
+                f"{s.stage}: {s.points} labels, {s.evaluations} evaluations, {s.start:.6g} to "
+                f"{s.value:.6g}, from {s.transferred}"
+                for s in self.steps
+            ],
+        }
+
+
+def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, ...]) -> None:
+    """Write hyperparameters with the fingerprint of what they were found on, whole or not at all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    header = {"trained_on": trained_on, "steps": [asdict(step) for step in steps]}
+    with open(partial, "wb") as file:
+        np.savez_compressed(
+            file, header=np.array(json.dumps(header)), theta=np.array(h.theta),
+            variance=h.variance, energy_noise=h.energy_noise, gradient_noise=h.gradient_noise,
+        )
+    os.replace(partial, path)
+
+
+def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...]] | None:
+    """What `_write` wrote; None if it is not there, damaged or of something else."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            header = json.loads(archive["header"].item())
+            if header["trained_on"] != trained_on:
+                return None
+            names = "variance", "energy_noise", "gradient_noise"
+            return (
+                Hyperparameters(list(archive["theta"]), *(archive[name] for name in names)),
+                tuple(Step(**step) for step in header["steps"]),
+            )
+    except DAMAGE:
+        return None

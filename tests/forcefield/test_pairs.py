@@ -1,0 +1,236 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.units import BOHR, HARTREE, HARTREE_KJ, KJ_PER_MOL
+from ase_fflux.forcefield.interactions.pairs import ShortRange
+
+PAIRS = {
+    "O-O": {"lj": [0.008, 3.1]},
+    "O-H": {"buckingham": [120.0, 0.3, 5.0]},
+    "C-O": {"lj": [0.005, 2.0]},
+}
+NUMBERS = np.array([8, 1, 1, 8, 1, 6, 8, 8])
+MOLECULE = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+
+
+def atoms(seed, edge=13.0):
+    """Positions in bohr; molecules may reach out of the cell, as unwrapped ones do."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[0.5, 0, 0], [0, 0.4, 0.1], [0.2, 0, 0.5]]) * edge
+    return centres[MOLECULE] + rng.normal(size=(len(MOLECULE), 3))
+
+
+def cell_of(edge=13.0):
+    return edge * (np.eye(3) + [[0, 0.1, -0.2], [0.05, 0, 0.1], [0.1, -0.1, 0]])
+
+
+def by_hand(positions, numbers, molecule, cutoff=None, cell=None, images=0):
+    """Total energy in hartree with plain loops in ASE's units."""
+    def energy(key, r):
+        if key == (8, 8):
+            return 4 * 0.008 * ((3.1 / r) ** 12 - (3.1 / r) ** 6)
+        if key == (6, 8):
+            return 4 * 0.005 * ((2.0 / r) ** 12 - (2.0 / r) ** 6)
+        return 120 * np.exp(-r / 0.3) - 5 / r**6 if key == (1, 8) else 0.0
+
+    total = 0.0
+    shifts = np.array(list(np.ndindex(*(2 * images + 1,) * 3))) - images
+    for shift in shifts:
+        for i in range(len(positions)):
+            for j in range(len(positions)):
+                if not shift.any() and molecule[i] == molecule[j]:
+                    continue
+                vector = positions[j] - positions[i]
+                if images:
+                    vector = vector + shift @ cell
+                r = np.linalg.norm(vector) * BOHR
+                key = tuple(sorted((numbers[i], numbers[j])))
+                if cutoff is None:
+                    total += 0.5 * energy(key, r)
+                elif r < cutoff:
+                    h = 1e-5
+                    slope = (energy(key, cutoff + h) - energy(key, cutoff - h)) / (2 * h)
+                    total += 0.5 * (energy(key, r) - energy(key, cutoff) - (r - cutoff) * slope)
+    return total / HARTREE
+
+
+@pytest.mark.parametrize("cutoff", [None, 4.0])
+def test_energy_is_that_of_the_formulas(cutoff):
+    model = ShortRange.from_dict(json.loads(json.dumps(PAIRS)), cutoff)
+    energies, _, _ = model.evaluate(atoms(1), NUMBERS, MOLECULE)
+    expected = by_hand(atoms(1), NUMBERS, MOLECULE, cutoff)
+    assert energies.sum() == pytest.approx(expected, rel=1e-9)
+
+
+def test_periodic_energy_has_the_images_of_the_own_molecule():
+    cutoff, cell = 8.0, cell_of()
+    model = ShortRange.from_dict(PAIRS, cutoff)
+    energies, _, _ = model.evaluate(atoms(2), NUMBERS, MOLECULE, cell, (True,) * 3)
+    expected = by_hand(atoms(2), NUMBERS, MOLECULE, cutoff, cell, 2)
+    assert energies.sum() == pytest.approx(expected, rel=1e-8)
+    one = np.zeros(len(NUMBERS), dtype=int)
+    assert model.evaluate(atoms(2), NUMBERS, one)[0].sum() == 0.0
+    assert model.evaluate(atoms(2), NUMBERS, one, cell, (True,) * 3)[0].sum() != 0.0
+
+
+def test_large_cell_is_the_cluster():
+    model = ShortRange.from_dict(PAIRS, 8.0)
+    alone = model.evaluate(atoms(3), NUMBERS, MOLECULE)
+    periodic = model.evaluate(atoms(3), NUMBERS, MOLECULE, 100 * np.eye(3), (True, False, True))
+    for a, b in zip(alone, periodic, strict=True):
+        assert a == pytest.approx(b, abs=1e-12)
+
+
+def test_supercell():
+    model, cell, pbc = ShortRange.from_dict(PAIRS, 7.0), cell_of(), (True,) * 3
+    energies, gradient, virial = model.evaluate(atoms(4), NUMBERS, MOLECULE, cell, pbc)
+    twice = model.evaluate(
+        np.vstack([atoms(4), atoms(4) + cell[1]]),
+        np.tile(NUMBERS, 2),
+        np.append(MOLECULE, MOLECULE + 3),
+        cell * [[1], [2], [1]],
+        pbc,
+    )
+    assert twice[0] == pytest.approx(np.tile(energies, 2), abs=1e-13)
+    assert twice[1] == pytest.approx(np.tile(gradient, (2, 1)), abs=1e-13)
+    assert twice[2] == pytest.approx(2 * virial, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([5.0, 8.0]))
+def test_derivatives(seed, periodic, cutoff):
+    model = ShortRange.from_dict(PAIRS, cutoff)
+    positions, cell, pbc = atoms(seed), cell_of(), (periodic,) * 3
+
+    def energy(positions, cell):
+        return model.evaluate(positions, NUMBERS, MOLECULE, cell, pbc)[0].sum()
+
+    _, gradient, virial = model.evaluate(positions, NUMBERS, MOLECULE, cell, pbc)
+    scale = abs(gradient).max() + 1e-3
+    h = 1e-4
+    for index in [(0, 0), (1, 1), (3, 2), (5, 0), (7, 1)]:
+        step = np.zeros_like(positions)
+        step[index] = h
+        numerical = (energy(positions + step, cell) - energy(positions - step, cell)) / (2 * h)
+        assert gradient[index] == pytest.approx(numerical, abs=1e-5 * scale)
+    for a, b in [(0, 0), (1, 2), (2, 1)]:
+        strains = [np.eye(3), np.eye(3)]
+        strains[0][a, b] += 1e-5
+        strains[1][a, b] -= 1e-5
+        plus, minus = (energy(positions @ s.T, cell @ s.T) for s in strains)
+        assert virial[a, b] == pytest.approx((plus - minus) / 2e-5, abs=1e-4 * scale)
+    assert gradient.sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-12 * scale)
+    assert virial == pytest.approx(virial.T, abs=1e-12 * scale * 10)
+
+
+def test_energy_and_force_vanish_at_the_cutoff():
+    model = ShortRange.from_dict(PAIRS, 6.0)
+    for delta, order in ((1e-3, 1), (1e-4, 1)):
+        energies, gradient, _ = model.evaluate(
+            np.array([[0, 0, 0], [0, 0, 6.0 / BOHR - delta]]), [8, 8], [0, 1]
+        )
+        assert 0 < abs(gradient[0, 2]) < delta**order
+        assert 0 < abs(energies.sum()) < delta**2
+    beyond = model.evaluate(np.array([[0, 0, 0], [0, 0, 6.0 / BOHR + 1e-6]]), [8, 8], [0, 1])
+    assert not beyond[0].any() and not beyond[1].any()
+
+
+def test_atomic_energies_are_halves_of_pairs():
+    model = ShortRange.from_dict({"O-O": {"lj": [0.01, 3.0]}})
+    energies, _, _ = model.evaluate(
+        np.array([[0, 0, 0], [0, 2 ** (1 / 6) * 3.0 / BOHR, 0], [1, 0, 0]]), [8, 8, 1], [0, 1, 1]
+    )
+    assert energies * HARTREE == pytest.approx([-0.005, -0.005, 0.0])
+
+
+def test_published_water_dimer(reference):
+    data = np.load(reference / "water343" / "expected_dimer_cluster_L3.npz")
+    model = ShortRange.from_dict(
+        {
+            "O-O": {"lj": [0.763 * KJ_PER_MOL, 3.170]},
+            "H-O": {"lj": [0.106 * KJ_PER_MOL, 1.902]},
+        },
+        cutoff=8.0,
+    )
+    energies, _, _ = model.evaluate(
+        data["positions_ang"] / BOHR, [8, 1, 1] * 2, [0, 0, 0, 1, 1, 1]
+    )
+    assert energies.sum() * HARTREE_KJ * 100 == pytest.approx(float(data["e_vdw_10Jmol"]), rel=1e-6)
+
+
+def test_pickles():
+    model = pickle.loads(pickle.dumps(ShortRange.from_dict(PAIRS, 5.0)))
+    again = ShortRange.from_dict(PAIRS, 5.0).evaluate(atoms(5), NUMBERS, MOLECULE)
+    assert np.array_equal(model.evaluate(atoms(5), NUMBERS, MOLECULE)[1], again[1])
+
+
+@pytest.mark.parametrize("numbers", [np.zeros(0, dtype=int), np.array([92, 118])])
+def test_nothing_interacts(numbers):
+    n = len(numbers)
+    for pairs in (PAIRS, {}):
+        energies, gradient, virial = ShortRange.from_dict(pairs).evaluate(
+            np.zeros((n, 3)), numbers, np.arange(n)
+        )
+        assert energies.shape == (n,) and gradient.shape == (n, 3)
+        assert not energies.any() and not gradient.any() and not virial.any()
+
+
+@pytest.mark.parametrize("cell", [None, 20 * np.eye(3)])
+def test_coincident_atoms(cell):
+    positions = atoms(6)
+    positions[6] = positions[3]
+    model = ShortRange.from_dict(PAIRS, 5.0)
+    with pytest.raises(GeometryError, match="atoms 3 and 6"):
+        model.evaluate(positions, NUMBERS, MOLECULE, cell, (cell is not None,) * 3)
+
+
+def test_not_finite():
+    positions = atoms(7)
+    positions[1, 1] = np.nan
+    with pytest.raises(GeometryError, match="not finite"):
+        ShortRange.from_dict(PAIRS).evaluate(positions, NUMBERS, MOLECULE)
+
+
+def test_periodic_boundaries_need_cutoff_and_cell():
+    with pytest.raises(FFLUXError, match="cut-off with periodic"):
+        ShortRange.from_dict(PAIRS).evaluate(
+            atoms(8), NUMBERS, MOLECULE, cell_of(), (True, False, False)
+        )
+    with pytest.raises(FFLUXError, match="need a cell"):
+        ShortRange.from_dict(PAIRS, 5.0).evaluate(
+            atoms(8), NUMBERS, MOLECULE, None, (True, False, False)
+        )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "cutoff", "message"),
+    [
+        ({"O": {"lj": [1, 1]}}, None, "'O': write two elements"),
+        ({"O-Hx": {"lj": [1, 1]}}, None, "'O-Hx': 'Hx' is not an element"),
+        ({"O-X": {"lj": [1, 1]}}, None, "'X' is not an element"),
+        ({"O-H": {"morse": [1, 1]}}, None, "O-H: unknown potential 'morse', known are lj"),
+        ({"O-H": {"lj": [1, 1, 1]}}, None, "O-H: lj takes 2 numbers, epsilon, sigma"),
+        ({"O-H": {"lj": ["a", 1]}}, None, "O-H: lj takes 2 numbers"),
+        ({"O-H": {"lj": 3}}, None, "O-H: lj takes 2 numbers"),
+        ({"O-H": {"buckingham": [1, 1]}}, None, "buckingham takes 3 numbers, A, rho, C"),
+        ({"O-H": {"lj": [1, float("nan")]}}, None, "O-H: lj takes 2 numbers"),
+        ({"O-H": {"lj": [1, -1]}}, None, "sigma of lj is -1.0, it must be positive"),
+        ({"O-H": {"lj": [-1, 1]}}, None, "epsilon of lj is -1.0, it must not be negative"),
+        ({"O-H": {"buckingham": [1, 0, 1]}}, None, "rho of buckingham is 0.0"),
+        ({"O-H": [1, 1]}, None, "O-H: give one potential"),
+        ({"O-H": {}}, None, "O-H: give one potential"),
+        ({"O-H": {"lj": [1, 1]}, "H-O": {"lj": [1, 1]}}, None, "H-O is given twice"),
+        (PAIRS, 0.0, "cut-off 0.0"),
+        (PAIRS, -1.0, "cut-off -1.0"),
+        (PAIRS, float("inf"), "cut-off inf"),
+    ],
+)
+def test_bad_input(pairs, cutoff, message):
+    with pytest.raises(FFLUXError, match=message):
+        ShortRange.from_dict(pairs, cutoff)

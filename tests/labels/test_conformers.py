@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read
+
+from ase_fflux.base.errors import LabelError
+from ase_fflux.base.units import FORCE
+from ase_fflux.labels.conformers import minima, mirror_image, superposition
+from ase_fflux.labels.tblite_source import GFN2
+
+INPUTS = Path(__file__).resolve().parents[2] / "models" / "inputs"
+
+
+@pytest.fixture(scope="module")
+def source():
+    pytest.importorskip("tblite.interface", exc_type=ImportError)
+    return GFN2()
+
+
+@pytest.fixture(scope="module")
+def trans():
+    return read(INPUTS / "ethanol.xyz", 0)
+
+
+@pytest.fixture(scope="module")
+def gauche():
+    return read(INPUTS / "ethanol.xyz", 1)
+
+
+@pytest.fixture
+def halomethane():
+    """CHFClBr."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    lengths = np.array([1.09, 1.36, 1.77, 1.93])
+    return Atoms("CHFClBr", np.vstack([np.zeros(3), corners * lengths[:, None]]))
+
+
+def handedness(atoms):
+    """Signs of the volumes of methyl (C0) and methylene (C1) hydrogens of ethanol."""
+    x = atoms.positions
+    methyl = np.linalg.det(x[[3, 4, 5]] - x[0])
+    methylene = np.linalg.det(x[[2, 6, 7]] - x[1])
+    return np.sign([methyl, methylene]).tolist()
+
+
+def torsion(atoms):
+    """H-O-C-C in degrees, -180 to 180."""
+    return (atoms.get_dihedral(8, 2, 1, 0) + 180) % 360 - 180
+
+
+def test_gauche_ethanol_gets_its_mirror_image(source, gauche):
+    found = minima([gauche], source)
+    assert len(found) == 2
+    original, image = found
+    assert abs(torsion(original)) == pytest.approx(60, abs=5)
+    assert torsion(image) == pytest.approx(-torsion(original), abs=0.01)
+    assert handedness(image) == handedness(original) == handedness(gauche)
+    # the same molecule seen in a mirror: same distances, with the hydrogens of each group exchanged
+    energies = [source.label(atoms).energy for atoms in found]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-10)
+    distances = [np.sort(atoms.get_all_distances(), axis=None) for atoms in found]
+    assert np.allclose(*distances, atol=1e-8)
+    assert superposition(original.positions, image.positions) > 0.1
+
+
+@pytest.mark.parametrize("name", ["water", "benzene", "formic_acid_dimer"])
+def test_molecules_that_are_their_own_mirror_image(source, name):
+    atoms = read(INPUTS / f"{name}.xyz")
+    assert superposition(mirror_image(atoms).positions, atoms.positions) < 1e-3
+    assert len(minima([atoms], source)) == 1
+
+
+def test_all_conformers_once(source, trans, gauche):
+    turned = gauche.copy()
+    turned.rotate(100, (3, 2, 1))
+    found = minima([trans, gauche, mirror_image(gauche), turned], source)
+    first, *others = [round(torsion(atoms) / 60) for atoms in found]
+    assert abs(first) == 3 and sorted(others) == [-1, 1]
+
+
+def test_minima_of_the_source(source):
+    atoms = molecule("H2O")
+    atoms.positions[1] += [0.05, 0.1, -0.03]
+    atoms.set_cell([9, 9, 9])
+    (found,) = minima([atoms], source)
+    # converged to 1e-5 eV/A, so that curvatures at a minimum are those of a minimum
+    assert np.linalg.norm(source.label(found).gradient, axis=1).max() * FORCE < 1.1e-5
+    assert np.allclose(found.get_center_of_mass(), 0, atol=1e-12)
+    assert found.calc is None and not found.cell.any()
+
+
+def test_stereocentre_has_no_mirror_image(source, halomethane):
+    assert mirror_image(halomethane) is None
+    (found,) = minima([halomethane], source)
+    x = halomethane.positions
+    volumes = [np.linalg.det(y[1:4] - y[4]) for y in (x, found.positions)]
+    assert volumes[0] * volumes[1] > 0
+
+
+def test_mirror_image_of_trans_ethanol_is_itself(trans):
+    assert superposition(mirror_image(trans).positions, trans.positions) < 1e-3
+
+
+def test_other_atoms_are_refused(source, trans, gauche):
+    exchanged = gauche[[1, 2, 0, 3, 4, 5, 6, 7, 8]]
+    with pytest.raises(LabelError, match="conformer 1 has other atoms, or in another order"):
+        minima([trans, exchanged], source)
+
+
+def test_unconverged_optimisation_is_refused(source, gauche):
+    distorted = gauche.copy()
+    distorted.rattle(0.1, seed=1)
+    with pytest.raises(LabelError, match="conformer 1 with GFN2-xTB did not converge in 3 steps"):
+        minima([gauche, distorted], source, steps=3)
+
+
+def test_superposition():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 3))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    rotation *= np.sign(np.linalg.det(rotation))
+    assert superposition(x, x @ rotation + 3.0) == pytest.approx(0, abs=1e-7)
+    assert superposition(x, x * [1, 1, -1]) > 0.1
+    # breathing keeps orientation: |1.1 x - x| about the centre
+    radius = np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean())
+    assert superposition(x, 1.1 * x @ rotation) == pytest.approx(0.1 * radius, rel=1e-6)

@@ -1,0 +1,170 @@
+"""The joint process from its definition, with dense matrices in Cartesian coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from ase.symbols import symbols2numbers
+
+from ase_fflux.learn.joint.data import joint_data
+from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.frames import feature_jacobians, features, n_features
+from ase_fflux.model.kernels import azimuths
+from ase_fflux.model.symmetry import Symmetry, find_symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Labels, what symmetry is known of them, and what the joint process makes of them."""
+
+    labels: object
+    symmetry: Symmetry
+    alf: np.ndarray
+    data: object
+
+    def operations(self, atom):
+        """Those that carry the frame of the first atom of its class to an atom's, each once."""
+        first = next(c.atoms[0] for c in self.data.classes if atom in c.atoms)
+        ours, theirs = (frame[frame >= 0] for frame in (self.alf[atom], self.alf[first]))
+        found = {}
+        for p, mirrored in zip(self.symmetry.permutations, self.symmetry.mirrored, strict=True):
+            if np.array_equal(p[theirs], ours):
+                hand = bool(mirrored) and len(self.alf) > 3  # three atoms lie in their mirror
+                found[*p.tolist(), hand] = first, p, hand
+        return list(found.values())
+
+    def image(self, x, operation):
+        """Features (n, F) of the first atom in an image of x, their slopes (n, F, 3N) by x."""
+        first, p, mirrored = operation
+        mirror = np.array([1.0, 1.0, -1.0 if mirrored else 1.0])
+        moved = x[:, p] * mirror
+        slopes = np.zeros((len(x), n_features(x.shape[1]), *x.shape[1:]))
+        slopes[:, :, p] = feature_jacobians(moved, self.alf, first) * mirror
+        return features(moved, self.alf, first), slopes.reshape(*slopes.shape[:2], -1)
+
+    def covariance(self, h, x, y):
+        """Prior covariance (n, 4N, n', 4N) of atomic energies and total gradients at x and y."""
+        n_atoms = x.shape[1]
+        phi = azimuths(n_features(n_atoms))
+        out = np.zeros((len(x), 4 * n_atoms, len(y), 4 * n_atoms))
+        for c, theta, variance in zip(self.data.classes, h.theta, h.variance, strict=True):
+            for a in c.atoms:
+                f, slopes = self.image(x, self.operations(a)[0])
+                for b in c.atoms:
+                    for operation in self.operations(b):
+                        g, other_slopes = self.image(y, operation)
+                        d = f[:, None] - g
+                        square = np.where(phi, 2.0 - 2.0 * np.cos(d), d**2)
+                        k = variance * np.exp(-square @ theta)[..., None]
+                        t = theta * np.where(phi, 2.0 * np.sin(d), 2.0 * d)
+                        bend = theta * np.where(phi, 2.0 * np.cos(d), 2.0)
+                        left = np.einsum("ijf,ifx->ijx", t, slopes)
+                        right = np.einsum("ijf,jfx->ijx", t, other_slopes)
+                        out[:, a, :, b] += k[..., 0]
+                        out[:, a, :, n_atoms:] += k * right
+                        out[:, n_atoms:, :, b] -= (k * left).transpose(0, 2, 1)
+                        both = np.einsum(
+                            "ijf,ifx,jfy->ijxy", bend, slopes, other_slopes, optimize=True
+                        ) - left[..., :, None] * right[..., None, :]
+                        out[:, n_atoms:, :, n_atoms:] += (k[..., None] * both).transpose(0, 2, 1, 3)
+        return out
+
+    def observed(self):
+        """(R, n, 4N) what is observed: energies class by class, atom by atom; then gradients."""
+        data, n_atoms = self.data, len(self.alf)
+        rows = []
+        for c in data.classes:
+            for a in c.atoms:
+                for j in range(len(data)):
+                    row = np.zeros((len(data), 4 * n_atoms))
+                    row[j, a] = 1.0
+                    rows.append(row)
+        for j in data.with_gradient:
+            for d in data.directions[j].T:
+                row = np.zeros((len(data), 4 * n_atoms))
+                row[j, n_atoms:] = d
+                rows.append(row)
+        return np.array(rows)
+
+    def solved(self, h):
+        """Mean of each class, dual weights and -ln L (without its constant) of all observations."""
+        data, x = self.data, self.labels.geometries
+        rows = self.observed().reshape(-1, 4 * len(data) * len(self.alf))
+        y = np.concatenate([
+            *(self.labels.atomic_energies[:, c.atoms].T.ravel() for c in data.classes),
+            *(self.labels.gradients[j].ravel() @ data.directions[j] for j in data.with_gradient),
+        ])
+        size = len(self.alf) * len(data)
+        noise = np.concatenate([
+            np.tile(h.energy_noise[data.source] ** 2, len(self.alf)),
+            np.repeat(
+                h.gradient_noise[data.source[data.with_gradient]] ** 2, data.directions.shape[2]
+            ),
+        ])
+        k = rows @ self.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T + np.diag(noise)
+        constant = np.zeros((len(y), len(data.classes)))
+        owner = np.repeat(
+            np.arange(len(data.classes)), [len(c.atoms) * len(data) for c in data.classes]
+        )
+        constant[np.arange(size), owner] = 1.0
+        inverse = np.linalg.inv(k)
+        mean = np.linalg.solve(constant.T @ inverse @ constant, constant.T @ inverse @ y)
+        residual = y - constant @ mean
+        weights = inverse @ residual
+        value = 0.5 * (residual @ weights + np.linalg.slogdet(k)[1])
+        return mean, weights, value
+
+    def predicted(self, h, x):
+        """Atomic energies (n, N) and gradients (n, N, 3) at x."""
+        mean, weights, _ = self.solved(h)
+        rows = self.observed()
+        cross = self.covariance(h, x, self.labels.geometries).reshape(
+            len(x), 4 * len(self.alf), -1
+        )
+        found = cross @ (weights @ rows.reshape(len(rows), -1))
+        for c, m in zip(self.data.classes, mean, strict=True):
+            found[:, c.atoms] += m
+        return found[:, :len(self.alf)], found[:, len(self.alf):].reshape(x.shape)
+
+
+def _case(labels, shape, symmetric=True, **options):
+    symmetry = symmetric
+    if not isinstance(symmetric, Symmetry):
+        numbers = symbols2numbers(labels.symbols)
+        symmetry = find_symmetry(numbers, shape) if symmetric else Symmetry.none(len(shape))
+    alf = symmetry.carried_alf(choose_alf(labels.symbols, shape, symmetry.permutations))
+    return Case(labels, symmetry, alf, joint_data(
+        labels.geometries, labels.atomic_energies, labels.gradients, alf, symmetry, **options
+    ))
+
+
+@pytest.fixture(scope="session")
+def make_case(make_labels, shapes):
+    """``make_case(molecule, n, symmetric, seed, **options of joint_data)``."""
+    def make(molecule, n, symmetric=True, seed=0, spread=0.1, **options):
+        labels = make_labels(molecule, n, seed, spread)
+        return _case(labels, shapes[molecule][1], symmetric, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def observe():
+    """``observe(labels, shape, symmetric, **options of joint_data)``: a `Case`."""
+    return _case
+
+
+@pytest.fixture(scope="session")
+def made_up_hyperparameters():
+    """``made_up_hyperparameters(data, seed)``: with theta that differ, tied where they must be."""
+    def make(data, seed=0, energy_noise=(1e-3, 4e-3), gradient_noise=(2e-3, 5e-4)):
+        rng = np.random.default_rng(seed)
+        n_sources = int(data.source.max()) + 1
+        return Hyperparameters(
+            [rng.uniform(0.05, 0.4, len(c.tie))[c.tie] for c in data.classes],
+            rng.uniform(0.3, 2.0, len(data.classes)),
+            np.array(energy_noise[:n_sources]), np.array(gradient_noise[:n_sources]),
+        )
+
+    return make

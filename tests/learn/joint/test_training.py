@@ -1,0 +1,222 @@
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.learn.joint import training
+from ase_fflux.learn.joint.likelihood import JointLikelihood
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.training import find_hyperparameters, initial_hyperparameters, solve
+
+SETTINGS = JointSettings(sizes=(8, 16, 24), evaluations=(30, 10, 6))
+NO_NOISE = dict(
+    energy_noise=1e-14, least_energy_noise=1e-14, gradient_noise=1e-14, least_gradient_noise=1e-14
+)
+
+
+@pytest.fixture(scope="module")
+def case(make_case):
+    return make_case("fluoromethane", 24)
+
+
+@pytest.fixture(scope="module")
+def data(case):
+    return case.data
+
+
+@pytest.fixture(scope="module")
+def found(data):
+    return find_hyperparameters(data, SETTINGS)
+
+
+def value(data, h):
+    likelihood = JointLikelihood(data)
+    return likelihood.value(likelihood.pack(h))
+
+
+def logarithms(h):
+    return np.log(np.concatenate([*h.theta, h.variance, h.energy_noise, h.gradient_noise]))
+
+
+def test_start_correlates_typical_points(make_case):
+    """Mean exponent of all pairs: 1/2, where no theta meets its bounds."""
+    data = make_case("fluoromethane", 24, spread=0.3).data
+    h = initial_hyperparameters(data, JointSettings(bounds=(1e-9, 1e9)))
+    for points, theta, energies, variance in zip(
+        data.points, h.theta, data.energies, h.variance, strict=True
+    ):
+        columns = points.flat_columns * np.sqrt(theta[points.feature])
+        square = np.square(columns[:, None] - columns).sum(axis=2)
+        assert square.mean() == pytest.approx(0.5, rel=1e-9)
+        # so do all features by themselves
+        by_column = np.square(columns[:, None] - columns).mean(axis=(0, 1))
+        np.testing.assert_allclose(
+            np.bincount(points.feature, by_column), 0.5 / len(theta), rtol=1e-9
+        )
+        assert variance > energies.var()
+    bounded = initial_hyperparameters(data, JointSettings(bounds=(0.2, 0.3)))
+    assert all(((t >= 0.2) & (t <= 0.3)).all() for t in bounded.theta)
+
+
+def test_noise_of_the_start_is_asked_for(make_case):
+    data = make_case("water", 6, source=np.array([0, 0, 1, 1, 2, 2])).data
+    h = initial_hyperparameters(data, JointSettings(energy_noise=2e-4, gradient_noise=3e-5))
+    assert h.energy_noise.tolist() == [2e-4] * 3 and h.gradient_noise.tolist() == [3e-5] * 3
+
+
+def test_transfer_ends_below_its_start_and_near_direct_learning(data, found):
+    h, steps = found
+    start = value(data, initial_hyperparameters(data, SETTINGS))
+    direct, _ = find_hyperparameters(data, JointSettings(
+        sizes=(24,), evaluations=(80,), transfer=False
+    ))
+    best = value(data, direct)
+    assert best < start
+    assert value(data, h) - best < 0.1 * (start - best)
+    assert value(data, h) == pytest.approx(steps[-1].value, rel=1e-6)
+
+
+def test_every_step_starts_from_the_one_before(found):
+    _, steps = found
+    assert [(s.stage, s.points) for s in steps] == [("source", 8), ("ladder", 16), ("ladder", 24)]
+    assert [s.transferred for s in steps] == ["nothing", "source", "ladder"]
+    for step, limit in zip(steps, SETTINGS.evaluations, strict=True):
+        assert 1 <= step.evaluations <= limit
+        assert step.value <= step.start
+
+
+def test_curvature_grows_with_the_labels(data, monkeypatch):
+    """What a rung begins with is what the step before learned, in proportion to the labels."""
+    learned, given = [], []
+    curvature, relax = training._Recorded.curvature, training.relax
+
+    def recorded(self):
+        learned.append(curvature(self))
+        return learned[-1].copy()
+
+    def relaxed(objective, x, box, hessian, evaluations):
+        given.append(hessian.copy())
+        found = relax(objective, x, box, hessian, evaluations)
+        learned.append(found.curvature)
+        return found
+
+    monkeypatch.setattr(training._Recorded, "curvature", recorded)
+    monkeypatch.setattr(training, "relax", relaxed)
+    find_hyperparameters(data, SETTINGS)
+    assert len(given) == 2
+    for before, after, growth in zip(learned, given, (16 / 8, 24 / 16), strict=False):
+        np.testing.assert_allclose(after, growth * before)
+        assert np.linalg.eigvalsh(after)[0] > 0
+
+
+def test_hyperparameters_stay_in_their_box(data):
+    """The noise of energies is not above what was asked for; floors hold both."""
+    settings = JointSettings(
+        bounds=(0.02, 0.05), energy_noise=3e-4, least_energy_noise=2e-4, gradient_noise=2e-5,
+        least_gradient_noise=1.5e-5, sizes=(8, 16), evaluations=(15, 5),
+    )
+    h, _ = find_hyperparameters(data, settings)
+    for theta in h.theta:
+        assert (theta > 0.02 * (1 - 1e-12)).all() and (theta < 0.05 * (1 + 1e-12)).all()
+    assert 2e-4 * (1 - 1e-12) <= h.energy_noise[0] <= 3e-4 * (1 + 1e-12)
+    assert 1.5e-5 * (1 - 1e-12) <= h.gradient_noise[0] <= 2e-2
+
+
+def test_learned_hyperparameters_predict_better(case, data, found, make_labels):
+    """Labels that were not seen, by the definition of the process."""
+    unseen = make_labels("fluoromethane", 10, seed=7)
+    errors = []
+    for h in (initial_hyperparameters(data, SETTINGS), found[0]):
+        _, gradients = case.predicted(h, unseen.geometries)
+        errors.append(np.sqrt(np.mean(np.square(gradients - unseen.gradients))))
+    spread = np.std(unseen.gradients)
+    assert errors[1] < 0.5 * errors[0] and errors[1] < 0.02 * spread
+
+
+def test_on_step_hears_of_every_evaluation(data):
+    heard = []
+    _, steps = find_hyperparameters(data, SETTINGS, on_step=lambda *a: heard.append(a))
+    assert [e[0] for e in heard] == [s.stage for s in steps for _ in range(s.evaluations)]
+    assert [e[1] for e in heard] == [s.points for s in steps for _ in range(s.evaluations)]
+    assert [e[2] for e in heard] == [i + 1 for s in steps for i in range(s.evaluations)]
+
+
+def test_same_seed_same_hyperparameters(data, found):
+    again, steps = find_hyperparameters(data, SETTINGS)
+    np.testing.assert_array_equal(logarithms(again), logarithms(found[0]))
+    for mine, theirs in zip(steps, found[1], strict=True):
+        assert asdict(mine) | {"seconds": 0} == asdict(theirs) | {"seconds": 0}
+    other, _ = find_hyperparameters(data, JointSettings(
+        sizes=SETTINGS.sizes, evaluations=SETTINGS.evaluations, seed=1
+    ))
+    assert not np.array_equal(logarithms(other), logarithms(again))
+
+
+@pytest.mark.parametrize("n, sizes", [(24, [8, 16, 24]), (20, [8, 16, 20]), (16, [8, 16]),
+                                      (10, [8, 10]), (8, [8]), (3, [3])])
+def test_sizes_end_with_the_labels(data, n, sizes):
+    settings = JointSettings(sizes=(8, 16, 40), evaluations=(3, 2, 2))
+    _, steps = find_hyperparameters(data.select(np.arange(n)), settings)
+    assert [s.points for s in steps] == sizes
+    settings = JointSettings(sizes=(8, 16, 40), evaluations=(3, 2, 2), transfer=False)
+    _, (step,) = find_hyperparameters(data.select(np.arange(n)), settings)
+    assert (step.stage, step.points) == ("direct", sizes[-1])
+
+
+def test_a_source_of_labels_may_be_missing_among_the_first(make_case):
+    """The only label of the second source is not among those of the smallest set."""
+    n = 20
+    last = np.random.default_rng(SETTINGS.seed).permutation(n)[-1]
+    data = make_case("water", n, source=(np.arange(n) == last).astype(int)).data
+    h, _ = find_hyperparameters(data, JointSettings(sizes=(8, 20), evaluations=(10, 4)))
+    assert len(h.energy_noise) == len(h.gradient_noise) == 2
+    assert np.isfinite(value(data, h))
+
+
+def test_noisy_source_is_told_from_the_other(make_labels, observe, shapes):
+    """Gradients with errors of 0.01 hartree/bohr in every other label."""
+    labels, rng = make_labels("water", 40), np.random.default_rng(0)
+    source = np.arange(40) % 2
+    labels.gradients[source == 1] += 0.01 * rng.normal(size=(20, 3, 3))
+    data = observe(labels, shapes["water"][1], source=source).data
+    h, _ = find_hyperparameters(data, JointSettings(sizes=(40,), evaluations=(60,)))
+    assert h.gradient_noise[1] == pytest.approx(0.01, rel=0.3)
+    assert h.gradient_noise[0] < 1e-3
+
+
+@pytest.mark.parametrize("transfer", [True, False])
+class TestErrors:
+    def test_too_few_labels(self, data, transfer):
+        for n in (0, 1):
+            with pytest.raises(TrainingError, match=f"{n} labels are too few: at least 2"):
+                find_hyperparameters(
+                    data.select(np.arange(n)), JointSettings(transfer=transfer)
+                )
+
+    def test_two_are_enough(self, data, transfer):
+        h, _ = find_hyperparameters(data.select(np.arange(2)), JointSettings(
+            sizes=(2,), evaluations=(3,), transfer=transfer
+        ))
+        assert np.isfinite(logarithms(h)).all()
+
+    def test_duplicates(self, data, transfer):
+        copies = data.select(np.zeros(12, dtype=int))
+        settings = JointSettings(
+            **NO_NOISE, sizes=(6, 12), evaluations=(5, 3), transfer=transfer
+        )
+        with pytest.raises(TrainingError, match="remove duplicate labels or raise the noise") as e:
+            find_hyperparameters(copies, settings)
+        assert e.value.__cause__ is None
+        with pytest.raises(TrainingError, match="covariance of 12 labels is not positive definite"):
+            solve(copies, initial_hyperparameters(copies, settings))
+
+
+def test_duplicates_on_a_rung(data):
+    """The source is sound, what is added to it is not."""
+    order = np.random.default_rng(0).permutation(12)
+    labels = np.arange(12)
+    labels[order[8:]] = order[0]
+    settings = JointSettings(**NO_NOISE, sizes=(4, 12), evaluations=(5, 3))
+    with pytest.raises(TrainingError, match="covariance of 12 labels is not positive definite"):
+        find_hyperparameters(data.select(labels), settings)

@@ -1,0 +1,175 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from ase_fflux.base.units import BOHR
+from ase_fflux.forcefield import ForceField
+from ase_fflux.forcefield.evaluation import pack
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.frames import features
+from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.molecule import ENERGY, shared_model
+from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.shared import Shared, SharedProcess
+from ase_fflux.model.symmetry import find_symmetry, reflection_signs
+
+MIRROR = np.diag([1.0, 1.0, -1.0])
+NAMES = MOMENT_NAMES[:9]
+LABELS = 12
+MOLECULES = ["H2O", "H2O2", "CH3OH", "CH3CH2OH"]
+
+
+@pytest.fixture(scope="module", params=MOLECULES)
+def model(request):
+    """Random weights on energies, gradients and moments up to quadrupoles of all atoms."""
+    atoms, rng = molecule(request.param), np.random.default_rng(5)
+    x = atoms.positions / BOHR
+    found = find_symmetry(atoms.numbers, x)
+    alf = found.carried_alf(choose_alf(atoms.numbers, x, found.permutations))
+    geometries = x + 0.15 * rng.normal(size=(LABELS, *x.shape))
+    processes = []
+    for c in found.classes(alf):
+        for names, variance in (((ENERGY,), 0.02), (NAMES, 0.0)):
+            kernel = Kernel.periodic_on_phi(rng.uniform(0.02, 0.2, len(c.tie))[c.tie])
+            mean = rng.normal(size=len(names))
+            if c.view_mirrored.any():  # what is odd is zero on average
+                mean[reflection_signs(names) < 0] = 0.0
+            weights = rng.normal(scale=0.1, size=(len(names), len(c.atoms), LABELS))
+            if len(x) == 3:  # and in a plane, always
+                mean[reflection_signs(names) < 0] = weights[reflection_signs(names) < 0] = 0.0
+            processes.append(SharedProcess(c, names, kernel, mean, weights, 1e-6, variance))
+    slopes = rng.normal(size=geometries.shape)
+    return shared_model(
+        request.param, tuple(atoms.get_chemical_symbols()), alf,
+        Shared(found, tuple(processes), slopes), x, geometries,
+    )
+
+
+def evaluate(model, x):
+    field = ForceField([model])
+    numbers = molecule(model.name).numbers
+    assignment = field.match(x, numbers, explicit=[list(range(len(x)))])
+    return field.evaluate(x, numbers, assignment=assignment, moments=True)
+
+
+def frames_kept(model):
+    """Operations that take every atom's frame to the frame of the atom in its place."""
+    return np.array([
+        (p[model.alf] == model.alf[p]).all() for p in model.shared.symmetry.permutations
+    ])
+
+
+def test_energies_forces_and_moments_follow_the_operations(model):
+    """Of every operation under which the frames correspond: all but the exchange in water."""
+    symmetry, kept = model.shared.symmetry, frames_kept(model)
+    assert kept.sum() == (2 if model.name == "H2O" else len(symmetry))
+    rng = np.random.default_rng(6)
+    x = model.reference_geometry + 0.1 * rng.normal(size=model.reference_geometry.shape)
+    here = evaluate(model, x)
+    assert np.ptp(here.energies) > 1e-3 and (np.ptp(here.moments, axis=0)[:4] > 1e-3).all()
+    signs = reflection_signs(NAMES)
+    for p, mirrored in zip(symmetry.permutations[kept], symmetry.mirrored[kept], strict=True):
+        mirror = MIRROR if mirrored else np.eye(3)
+        there = evaluate(model, x[p] @ mirror)
+        np.testing.assert_allclose(there.energies, here.energies[p], rtol=0, atol=1e-11)
+        np.testing.assert_allclose(there.forces, here.forces[p] @ mirror, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(
+            there.moments, here.moments[p] * (signs if mirrored else 1.0), rtol=0, atol=1e-11
+        )
+        np.testing.assert_allclose(there.coverage, here.coverage[p], rtol=1e-11)
+
+
+def test_forces_are_the_derivative(model, central_differences):
+    rng = np.random.default_rng(7)
+    x = model.reference_geometry + 0.1 * rng.normal(size=model.reference_geometry.shape)
+    numeric = central_differences(lambda y: evaluate(model, y).energy, x)
+    found = evaluate(model, x).forces
+    np.testing.assert_allclose(found, -numeric, rtol=0, atol=1e-8 * np.abs(numeric).max())
+
+
+def test_atoms_of_a_class_share_one_table(model):
+    slots = {name: i for i, name in enumerate(NAMES)}
+    for packed in (
+        pack(model.alf, model.processes, {ENERGY: 0}), pack(model.alf, model.processes, slots)
+    ):
+        classes = {c: s.atoms.atoms for s in model.shared.processes for c in s.atoms.atoms}
+        for a, table, weights in zip(
+            range(len(model.alf)), packed.table_start, packed.weight_start, strict=True
+        ):
+            assert table == packed.table_start[classes[a][0]]
+            assert weights == packed.weight_start[classes[a][0]]
+        assert len(set(packed.table_start)) == len(set(classes.values()))
+        columns = {
+            s.atoms.atoms: s.kernel.columns(np.zeros((1, len(s.atoms.tie)))).size
+            * LABELS * len(s.atoms.atoms) * len(s.atoms.view_order)
+            for s in model.shared.processes
+        }
+        assert packed.table.size == sum(columns.values())
+
+
+def points(process, model, geometries=None):
+    """Inputs of the expanded process as (V, m, n, F)."""
+    geometries = model.geometries if geometries is None else geometries
+    gp = process.expand(geometries, model.alf, model.shared.gradient_weights)
+    v, m = len(process.atoms.view_order), len(process.atoms.atoms)
+    return gp, gp.inputs.reshape(v, m, LABELS, -1)
+
+
+def test_images_are_features_of_transformed_labels(model):
+    symmetry = model.shared.symmetry
+    for process in model.shared.processes:
+        _, inputs = points(process, model)
+        first = process.atoms.atoms[0]
+        images = [
+            (p[first], m, features(model.geometries[:, p] @ (MIRROR if m else np.eye(3)),
+                                   model.alf, first))
+            for p, m in zip(symmetry.permutations, symmetry.mirrored, strict=True)
+        ]
+        for v, a in np.ndindex(inputs.shape[:2]):
+            assert any(
+                atom == process.atoms.atoms[a] and np.allclose(f, inputs[v, a], atol=1e-10)
+                for atom, m, f in images
+            )
+
+
+def test_weights_of_images_of_odd_moments_have_the_opposite_sign(model):
+    for process in model.shared.processes:
+        gp, inputs = points(process, model)
+        weights = gp.weights.reshape(-1, *inputs.shape[:3])
+        signs = reflection_signs(process.properties)[:, None, None]
+        for v, mirrored in enumerate(process.atoms.view_mirrored):
+            expected = (signs if mirrored else 1.0) * process.weights
+            np.testing.assert_array_equal(weights[:, v], expected)
+
+
+def test_derivative_weights_are_the_change_of_the_inputs_along_the_dual_weights(model):
+    """What couples an atom to the total gradients is the derivative along their dual weights."""
+    slopes, step = model.shared.gradient_weights, 1e-5
+    for process in model.shared.processes:
+        gp, _ = points(process, model)
+        if process.variance == 0:
+            assert gp.derivative_weights is None
+            continue
+        _, ahead = points(process, model, model.geometries + step * slopes)
+        _, behind = points(process, model, model.geometries - step * slopes)
+        change = (ahead - behind + np.pi) % (2 * np.pi) - np.pi  # azimuths may pass pi
+        expected = process.variance * change.reshape(gp.inputs.shape) / (2 * step)
+        np.testing.assert_allclose(gp.derivative_weights[0], expected, rtol=1e-6, atol=1e-8)
+
+
+def test_without_views_and_equivalent_atoms_a_process_is_the_plain_one(model):
+    process = model.shared.processes[1]
+    none = np.zeros(1, dtype=bool)
+    c = replace(
+        process.atoms, atoms=process.atoms.atoms[:1], order=process.atoms.order[:1], mirrored=none,
+        view_order=process.atoms.view_order[:1], view_mirrored=none,
+    )
+    alone = SharedProcess(
+        c, process.properties, process.kernel, process.mean, process.weights[:, :1], process.noise
+    )
+    gp = alone.expand(model.geometries, model.alf)
+    np.testing.assert_array_equal(gp.inputs, features(model.geometries, model.alf, c.atoms[0]))
+    np.testing.assert_array_equal(gp.weights, process.weights[:, 0])
+    assert gp.noise == process.noise

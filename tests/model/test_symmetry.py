@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from ase_fflux.base.units import BOHR
+from ase_fflux.model import symmetry
+from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.frames import features, features_and_frames
+from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.symmetry import Symmetry, find_symmetry, polar_angles, reflection_signs
+
+MIRROR = np.diag([1.0, 1.0, -1.0])
+
+
+def named(name):
+    """Atomic numbers and a geometry (bohr) of the G2 set."""
+    atoms = molecule(name)
+    return atoms.numbers, atoms.positions / BOHR
+
+
+def formic_acid_dimer():
+    """Two acids whose O-H groups point at each other's C=O, related by inversion."""
+    numbers, x = named("HCOOH")
+    oxygen, carbon, hydroxyl = 0, 1, 2
+    assert numbers.tolist() == [8, 6, 8, 1, 1]
+    middle = 0.5 * (x[oxygen] + x[hydroxyl])
+    out = (middle - x[carbon]) / np.linalg.norm(middle - x[carbon])
+    return np.concatenate([numbers, numbers]), np.vstack([x, 2.0 * (middle + 2.5 * out) - x])
+
+
+def chfclbr():
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    lengths = np.array([2.05, 2.6, 3.3, 3.7])[:, None]
+    return np.array([6, 1, 9, 17, 35]), np.vstack([np.zeros(3), corners * lengths])
+
+
+def neopentane():
+    """Tetrahedral, so that 12 rotations and 12 others are symmetries of the geometry."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    hydrogens = [2.9 * corners[i] - 2.06 * corners[j] for i in range(4) for j in range(4) if i != j]
+    return np.repeat([6, 1], [5, 12]), np.vstack([np.zeros(3), 2.9 * corners, hydrogens])
+
+
+def members(found):
+    return [
+        (tuple(p), bool(m)) for p, m in zip(found.permutations, found.mirrored, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("shape, size, mirrored", [
+    (named("H2O"), 4, 2),
+    (named("CH3CH2OH"), 6, 3),  # 3 turns of the methyl group, and its mirror image
+    (named("C6H6"), 24, 12),
+    (formic_acid_dimer(), 4, 2),
+    (named("CH4"), 24, 12),
+    (chfclbr(), 1, 0),
+    (named("LiH"), 2, 1),
+])
+def test_number_of_operations(shape, size, mirrored):
+    found = find_symmetry(*shape)
+    assert (len(found), found.mirrored.sum()) == (size, mirrored)
+
+
+@pytest.mark.parametrize("shape", [
+    named("H2O"), named("CH3CH2OH"), named("C6H6"), named("CH4"), named("C2H6"),
+    formic_acid_dimer(), neopentane(),
+])
+def test_operations_are_a_group_of_relabellings_of_like_atoms(shape):
+    numbers, _ = shape
+    found = find_symmetry(*shape)
+    group = set(members(found))
+    assert len(group) == len(found)
+    assert members(found)[0] == (tuple(range(len(numbers))), False)
+    for p, m in members(found):
+        np.testing.assert_array_equal(numbers[list(p)], numbers)
+        # x'' = P Q x[p][q] = P Q x[p[q]]
+        assert all((tuple(np.array(p)[list(q)]), m != n) in group for q, n in group)
+
+
+def test_hands_of_a_methylene_group_are_exchanged_in_a_mirror_only():
+    numbers, x = named("CH3CH2OH")
+    found = find_symmetry(numbers, x)
+    near = np.linalg.norm(x[:, None] - x, axis=-1) < 2.5
+    carbon = next(c for c in (0, 1) if near[c, numbers == 1].sum() == 2)
+    one, other = np.flatnonzero(near[carbon] & (numbers == 1))
+    swapped = found.permutations[:, one] == other
+    np.testing.assert_array_equal(swapped, found.mirrored)
+
+
+def test_of_too_many_operations_those_of_the_geometry_are_kept():
+    numbers, x = neopentane()
+    found = find_symmetry(numbers, x)
+    assert len(found) == 24
+    distance = np.linalg.norm(x[:, None] - x, axis=-1)
+    for p in found.permutations:
+        np.testing.assert_allclose(distance[np.ix_(p, p)], distance, atol=1e-9)
+    rotated = find_symmetry(numbers, x @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0])
+    assert set(members(rotated)) == set(members(found))
+
+
+def test_of_still_too_many_only_the_identity_and_what_is_for_nothing(monkeypatch):
+    monkeypatch.setattr(symmetry, "MAX_ELEMENTS", 10)
+    assert members(find_symmetry(*neopentane())) == [(tuple(range(17)), False)]
+    assert members(find_symmetry(*named("C6H6"))) == [
+        (tuple(range(12)), False), (tuple(range(12)), True)
+    ]
+
+
+def test_no_symmetry_leaves_every_atom_on_its_own():
+    numbers, x = named("CH3OH")
+    alf = choose_alf(numbers, x)
+    none = Symmetry.none(6)
+    np.testing.assert_array_equal(none.carried_alf(alf), alf)
+    for atom, found in enumerate(none.classes(alf)):
+        assert found.atoms == (atom,) and not found.mirrored.any()
+        np.testing.assert_array_equal(found.order, [np.arange(12)])
+        np.testing.assert_array_equal(found.view_order, [np.arange(12)])
+        np.testing.assert_array_equal(found.tie, np.arange(12))
+
+
+def carried(values, order, mirrored):
+    values = values[..., order].copy()
+    polar = polar_angles(values.shape[-1])
+    values[..., polar] = np.where(mirrored, np.pi - values[..., polar], values[..., polar])
+    return values
+
+
+@pytest.mark.parametrize("shape", [
+    named("H2O"), named("H2O2"), named("CH3CH2OH"), named("C6H6"), formic_acid_dimer(),
+    neopentane(), named("LiH"), named("H2"),
+])
+def test_members_and_views_are_the_first_atom_of_transformed_molecules(shape):
+    numbers, x = shape
+    found = find_symmetry(numbers, x)
+    alf = found.carried_alf(choose_alf(numbers, x, found.permutations))
+    geometries = x + 0.1 * np.random.default_rng(0).normal(size=(3, *x.shape))
+    images = [
+        geometries[:, p] @ (MIRROR if m else np.eye(3)) for p, m in members(found)
+    ]
+    classes = found.classes(alf)
+    assert sorted(a for c in classes for a in c.atoms) == list(range(len(numbers)))
+    for c in classes:
+        first = c.atoms[0]
+        of_images = [features(y, alf, first) for y in images]
+        assert len({numbers[a] for a in c.atoms}) == 1
+        seen = [
+            carried(features(geometries, alf, a), order, m)
+            for a, order, m in zip(c.atoms, c.order, c.mirrored, strict=True)
+        ]
+        np.testing.assert_array_equal(seen[0], features(geometries, alf, first))
+        assert len(c.view_order) == len(c.view_mirrored)
+        np.testing.assert_array_equal(c.view_order[0], np.arange(seen[0].shape[1]))
+        assert not c.view_mirrored[0]
+        for one in seen:
+            for order, m in zip(c.view_order, c.view_mirrored, strict=True):
+                view = carried(one, order, m)
+                assert any(np.allclose(view, other, atol=1e-10) for other in of_images)
+        np.testing.assert_array_equal(c.tie[c.view_order], np.tile(c.tie, (len(c.view_order), 1)))
+
+
+def test_polar_angles_are_those_that_a_mirror_in_the_plane_of_the_frame_reflects():
+    _, x = named("CH3CH2OH")
+    alf = choose_alf(named("CH3CH2OH")[0], x)
+    x = x + 0.1 * np.random.default_rng(0).normal(size=x.shape)
+    f, frame = features_and_frames(x[None], alf, 0)
+    mirror = np.eye(3) - 2.0 * np.outer(frame[0, 2], frame[0, 2])
+    reflected = features((x @ mirror)[None], alf, 0)
+    polar = polar_angles(f.shape[1])
+    np.testing.assert_allclose(reflected[:, polar], np.pi - f[:, polar], atol=1e-12)
+    np.testing.assert_allclose(reflected[:, ~polar], f[:, ~polar], atol=1e-12)
+
+
+def test_reflection_signs_are_those_of_moments_of_reflected_charges():
+    """Of ranks 0 to 2, by their Cartesian definition; energies do not change."""
+    rng = np.random.default_rng(0)
+    x, q = rng.normal(size=(7, 3)), rng.normal(size=7)
+
+    def moments(x):
+        a, b, c = x.T
+        r2 = (x**2).sum(axis=1)
+        s = np.sqrt(3.0)
+        polynomials = [
+            np.ones(7), c, a, b, (3 * c * c - r2) / 2, s * a * c, s * b * c,
+            s * (a * a - b * b) / 2, s * a * b,
+        ]
+        return np.array(polynomials) @ q
+
+    names = ["q00", "q10", "q11c", "q11s", "q20", "q21c", "q21s", "q22c", "q22s"]
+    assert list(MOMENT_NAMES[:9]) == names
+    np.testing.assert_allclose(moments(x @ MIRROR), reflection_signs(names) * moments(x))
+    assert reflection_signs(["iqa"]).tolist() == [1.0]
