@@ -1,19 +1,30 @@
 """What the machine has to offer: cores, threads, memory."""
 
-import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import psutil
+from threadpoolctl import ThreadpoolController
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """Variables by which the environment sets the threads of linear algebra, read when it is loaded."""
 
+_ROWS_OF_THREADS = 2000
+"""Rows of a matrix from which on several threads are worth the risk of a busy machine.
+
+Those of OpenBLAS wait for each other by spinning, hundreds of times in one factorisation. Beside
+another busy process on two cores, 400 rows took 200 times longer on two threads than on one, 1000
+rows 80 times; what two idle cores gain at 1000 rows is a factor of 1.4."""
+
 
 def cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "process_cpu_count"):  # Python 3.13
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # not on macOS
+        return len(process.cpu_affinity())
+    return psutil.cpu_count() or 1
 
 
 def threads_here(most: int) -> int:
@@ -22,13 +33,29 @@ def threads_here(most: int) -> int:
     return min([most, *(int(limit) for limit in limits if limit.isdigit() and int(limit))])
 
 
+def threads_for(rows: int, most: int) -> int:
+    """Threads that linear algebra with matrices of that many rows gets: one if they are small."""
+    return threads_here(most) if rows >= _ROWS_OF_THREADS else 1
+
+
 def memory_available() -> float:
-    """Bytes; not SC_AVPHYS_PAGES, which does not count what the page cache would give back."""
-    try:
-        with open("/proc/meminfo") as file:
-            kilobytes = dict(line.split()[:2] for line in file)["MemAvailable:"]
-        return 1024.0 * int(kilobytes)
-    except OSError:  # macOS tells only what there is in all, Windows not even that
-        if not hasattr(os, "sysconf"):
-            return math.inf
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    """Bytes that can be had without swapping."""
+    return float(psutil.virtual_memory().available)
+
+
+@contextmanager
+def threads_of(rows: int) -> Iterator[None]:
+    """Give linear algebra the threads of `threads_for`, in the whole process."""
+    if rows >= _ROWS_OF_THREADS:
+        yield
+        return
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of linear algebra that NumPy and SciPy have loaded; finding them takes 2 ms."""
+    import scipy.linalg  # noqa: F401  brings one of its own
+
+    return ThreadpoolController()

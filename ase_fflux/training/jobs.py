@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
-from ase_fflux.base.machine import cores, memory_available, threads_here
+from ase_fflux.base.machine import cores, memory_available, threads_for
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult, train
 from ase_fflux.training.checkpoints import fingerprint, read_checkpoint, write_checkpoint
@@ -125,7 +125,7 @@ def plan_jobs(jobs: Sequence[Job]) -> Plan:
         As by `run_jobs`.
     """
     most, by_name = cores(), {job.name: job for job in jobs}
-    threads = threads_here(most)
+    threads = [threads_for(len(job.features), most) for job in jobs]
     memory = max(job.memory for job in jobs)
     wanted = min(most, len(jobs))
     workers = max(int(min(memory_available() // memory, wanted)), 1)
@@ -136,10 +136,14 @@ def plan_jobs(jobs: Sequence[Job]) -> Plan:
         ends[name] = job.cost + max((ends[source] for source in job.after), default=0.0)
     scarce = ", for lack of memory" if workers < wanted else ""
     apart = max(total / workers, *ends.values())
-    here = total * (_SERIAL + (1 - _SERIAL) / threads)
+    here = sum(
+        job.cost * (_SERIAL + (1 - _SERIAL) / count)
+        for job, count in zip(jobs, threads, strict=True)
+    )
     if workers > 1 and total > _SHORT and apart < here:
         return Plan(len(jobs), workers, 1, memory, f"1 thread each{scarce}")
-    return Plan(len(jobs), 1, threads, memory, f"{threads} thread{'s'[:threads - 1]}{scarce}")
+    count = max(threads)
+    return Plan(len(jobs), 1, count, memory, f"{count} thread{'s'[:count - 1]}{scarce}")
 
 
 def run_jobs(

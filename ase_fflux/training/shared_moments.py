@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from ase_fflux.base.machine import threads_of
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.kernels import KERNELS, Kernel
@@ -76,10 +77,12 @@ def shared_moments(
     results: Mapping[str, TrainingResult],
 ) -> list[SharedProcess]:
     """Processes with the length scales found by `moment_jobs`."""
-    return [
-        _process(class_targets(atoms, members), job, members, results[job.name])
-        for job, members in jobs
-    ]
+    found = []
+    for job, members in jobs:
+        data = class_targets(atoms, members)
+        with threads_of(len(data.features)):
+            found.append(_process(data, job, members, results[job.name]))
+    return found
 
 
 def _process(data, job, members, result) -> SharedProcess:

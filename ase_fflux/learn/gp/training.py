@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.machine import threads_of
 from ase_fflux.learn.gp.optimisers import LBFGS, Outcome
 from ase_fflux.learn.gp.priors import WithPrior
 from ase_fflux.learn.gp.relaxation import relax
@@ -133,17 +134,18 @@ def train(
     features = np.ascontiguousarray(features, dtype=float)
     targets = np.atleast_2d(np.asarray(targets, dtype=float))
     _check(features, targets)
-    search = _Search(features, targets, settings, on_step)
-    try:
-        found = (search.direct if settings.transfer is None else search.transfer)(guesses)
-        if not np.isfinite(found.value):
-            raise np.linalg.LinAlgError
-    except np.linalg.LinAlgError:
-        raise TrainingError(
-            "the kernel matrix of the starting length scales is not positive definite: remove "
-            "duplicate training points or raise the noise level"
-        ) from None
-    process = search.whole.process(found.log_theta)
+    with threads_of(len(features)):
+        search = _Search(features, targets, settings, on_step)
+        try:
+            found = (search.direct if settings.transfer is None else search.transfer)(guesses)
+            if not np.isfinite(found.value):
+                raise np.linalg.LinAlgError
+        except np.linalg.LinAlgError:
+            raise TrainingError(
+                "the kernel matrix of the starting length scales is not positive definite: remove "
+                "duplicate training points or raise the noise level"
+            ) from None
+        process = search.whole.process(found.log_theta)
     steps = tuple(search.steps)
     return TrainingResult(
         process, found.value, found.log_theta[: features.shape[1]],
@@ -222,7 +224,8 @@ class _Search:
         curvature = None
         if relaxes and self.settings.objective != "hold-out":
             known = min(_INFORMATION_POINTS, *sizes, n)
-            curvature = self._likelihood(self._points(known)).information(seed) / known
+            with threads_of(known):
+                curvature = self._likelihood(self._points(known)).information(seed) / known
         for size in stages:
             stage = "relaxation" if size == n else "ladder"
             objective = self.whole if size == n else self._objective(self._points(size))
@@ -236,7 +239,8 @@ class _Search:
         """Whether some of the points prefer the initial theta to a guess."""
         begin, few = perf_counter(), self._points(min(_INFORMATION_POINTS, len(self.features)))
         objective = self._objective(few)
-        start, value = objective.value(self.start), objective.value(guess)
+        with threads_of(len(few)):
+            start, value = objective.value(self.start), objective.value(guess)
         self.steps.append(Step(
             "comparison", len(few), 2, perf_counter() - begin, start, value, "initial theta"
         ))
@@ -322,7 +326,8 @@ class _Search:
             if self.on_step is not None and objective is self.whole:
                 self.on_step(evaluations, value)
 
-        found = run(on_step)
+        with threads_of(len(objective.features)):
+            found = run(on_step)
         self.steps.append(Step(
             stage, len(objective.features), found.evaluations, perf_counter() - begin,
             float(values[0]), found.value, origin,

@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.machine import threads_of
 from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.relaxation import relax, updated
 from ase_fflux.learn.gp.training import Step
@@ -125,7 +126,8 @@ def solve(
     """
     data = choose_gradients(data, hyperparameters, max_memory)
     try:
-        system = JointSystem(data, hyperparameters, threads)
+        with threads_of(max(data.n_observed)):
+            system = JointSystem(data, hyperparameters, threads)
     except np.linalg.LinAlgError as error:
         raise TrainingError(
             f"the covariance of {len(data)} labels is not positive definite ({error}): remove "
@@ -262,7 +264,8 @@ class _Search:
             "raise the noise levels"
         )
         try:
-            yield _Recorded(source, on_evaluation)
+            with threads_of(max(source.data.n_observed)):
+                yield _Recorded(source, on_evaluation)
         except TrainingError:  # of the optimiser, which finds no finite value to start from
             raise failure from None
         if not np.isfinite(min(values)):
