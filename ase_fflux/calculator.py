@@ -17,7 +17,7 @@ from ase.calculators.calculator import (
 )
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_fflux.base.errors import CoverageError, FFLUXError, TopologyError
+from ase_fflux.base.errors import CoverageError, CoverageWarning, FFLUXError, TopologyError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 
 _JUMP = 1.0
@@ -58,10 +58,6 @@ def _plain_assignment(assignment):
             f"{', '.join(str(len(row)) for row in rows)}"
         )
     return rows
-
-
-class CoverageWarning(UserWarning):
-    """A geometry lies outside of what the training data cover."""
 
 
 class FFLUX(Calculator):

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend; the command line prints them as one line."""
+"""Errors that are the user's to mend, and warnings; the command line prints each as one line."""
 
 
 class FFLUXError(ValueError):
@@ -27,3 +27,11 @@ class TrainingError(FFLUXError):
 
 class LabelError(FFLUXError):
     """A reference calculation that failed or a label file that cannot be read."""
+
+
+class FFLUXWarning(UserWarning):
+    """Something a user should know. The command line shows these and no library's warnings."""
+
+
+class CoverageWarning(FFLUXWarning):
+    """A geometry lies outside of what the training data cover."""

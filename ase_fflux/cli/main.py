@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from ase_fflux import __version__
-from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 
 VERBS = {
     "opt": "optimise a geometry",
@@ -58,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     verb = argv[0] if argv and argv[0] in VERBS else None
     with warnings.catch_warnings():
+        if not sys.warnoptions:  # by -W or PYTHONWARNINGS everything may be asked for
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", FFLUXWarning)
         warnings.showwarning = _show_warning
         try:
             args = parser(verb).parse_args(argv)

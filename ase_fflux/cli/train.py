@@ -5,7 +5,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
-from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.cli import options
 
 _DESCRIPTION = """\
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         }
         finished, same = claim(folder, asked)
         for message in data.warnings:
-            warnings.warn(message, stacklevel=1)
+            warnings.warn(message, FFLUXWarning, stacklevel=1)
         counts = [len(atom.training) for atom in data.atoms]
         print(f"{data.system}: {' to '.join(map(str, sorted({min(counts), max(counts)})))} "
               f"training points, held out: {data.held_out}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux.assess.validate import held_out_errors, table
-from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
@@ -56,7 +56,7 @@ def train_gradients(
     }
     claim(folder, asked)
     for message in data.warnings:
-        warnings.warn(message, stacklevel=1)
+        warnings.warn(message, FFLUXWarning, stacklevel=1)
     trainer = JointTrainer(data.dataset, data.reference.positions / BOHR, training, folder)
     print(trainer.plan)
     try:

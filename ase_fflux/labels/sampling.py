@@ -278,7 +278,8 @@ def normal_mode_displacements(
     reach = np.linalg.norm(directions, axis=2).max(axis=1)
     rms = np.minimum(rms, SOFT_DISPLACEMENT / BOHR / reach)
     amplitudes = np.random.default_rng(seed).standard_normal((n, len(rms))) * rms
-    positions = np.tensordot(amplitudes, directions, axes=1) * BOHR
+    # one at a time: rounded alike whatever their number, so that a sample can grow
+    positions = np.array([np.tensordot(a, directions, axes=1) for a in amplitudes]) * BOHR
     positions += minimum.positions - minimum.get_center_of_mass()
     return [Atoms(minimum.numbers, x) for x in positions]
 

@@ -59,15 +59,14 @@ def test_public_names():
 
 
 needs_plugin = pytest.mark.skipif(
-    not entry_points(group="ase.ioformats", name="fflux-model") or shutil.which("ase") is None,
+    not entry_points(group="ase.ioformats", name="fflux-model"),
     reason="ase-fflux is not installed, so that ASE does not know of it (pip install .)",
 )
 
 
 def ase_run(folder, *arguments):
-    done = subprocess.run(
-        ["ase", "run", "fflux", *arguments], cwd=folder, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "ase", "run", "fflux", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -41,8 +41,8 @@ def test_the_warning_points_at_the_caller(stretched, bundles):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             ask(atoms)
-        assert [w.category for w in caught] == [CoverageWarning]
-        assert caught[0].filename == __file__
+        caught = [w for w in caught if w.category is CoverageWarning]
+        assert [w.filename for w in caught] == [__file__]
 
 
 def test_low_coverage_raises_or_is_ignored(stretched, bundles):

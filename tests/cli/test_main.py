@@ -1,12 +1,15 @@
+import ast
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import ase_fflux
-from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base import errors
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.cli import main as cli
 
 
@@ -93,11 +96,35 @@ def test_interrupt(verb, capsys):
 
 
 def test_warnings_are_one_line(verb, capsys):
-    verb(lambda args: warnings.warn("low\ncoverage", UserWarning, stacklevel=1))
+    verb(lambda args: warnings.warn("low\ncoverage", FFLUXWarning, stacklevel=1))
     before = warnings.showwarning
     assert cli.main(["opt"]) == 0
     assert capsys.readouterr().err == "fflux: warning: low coverage\n"
     assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize("category", [UserWarning, RuntimeWarning, DeprecationWarning])
+def test_warnings_of_libraries_are_not_for_users(verb, capsys, category, monkeypatch):
+    verb(lambda args: warnings.warn("shape of an array", category, stacklevel=1))
+    assert cli.main(["opt"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.warnoptions", ["default"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli.main(["opt"]) == 0
+    assert capsys.readouterr().err == "fflux: warning: shape of an array\n"
+
+
+def test_every_warning_of_ours_is_one_that_users_see():
+    folder = Path(ase_fflux.__file__).parent
+    calls = [
+        (path.name, node.lineno, getattr(node.args[1], "id", "") if node.args[1:] else "")
+        for path in folder.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+    ]
+    assert calls
+    for *where, category in calls:
+        assert issubclass(getattr(errors, category, Warning), FFLUXWarning), (where, category)
 
 
 def test_what_is_not_expected_keeps_its_traceback(verb):
