@@ -204,7 +204,7 @@ _SHAPES = {
 }
 
 
-def _labels_of_toy(molecule, n, seed=0, spread=0.1, flat=False):
+def _labels_of_toy(molecule, n, seed=0, spread=0.1, flat=False, geometries=None):
     from ase.symbols import symbols2numbers
 
     from ase_fflux.labels.dataset import Dataset
@@ -214,6 +214,8 @@ def _labels_of_toy(molecule, n, seed=0, spread=0.1, flat=False):
     x = shape + spread * np.random.default_rng(seed).normal(size=(n, *shape.shape))
     if flat:
         x[:, :, 0] = 0.0
+    if geometries is not None:
+        x = np.asarray(geometries)
     vectors = x[:, :, None] - x[:, None]
     apart = ~np.eye(len(numbers), dtype=bool)
     distances = np.linalg.norm(vectors, axis=-1) + ~apart
@@ -246,7 +248,8 @@ def make_labels():
 
     Atomic energies and moments are smooth functions of distances and directions that know no other
     order of like atoms and no hand; gradients are exact. Molecules: water, fluoromethane,
-    formaldehyde, nitrogen; ``flat`` ones lie in the yz-plane.
+    formaldehyde, nitrogen; ``flat`` ones lie in the yz-plane, ``geometries`` (n, N, 3) are taken
+    as they are.
     """
     return _labels_of_toy
 

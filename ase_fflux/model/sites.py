@@ -3,7 +3,14 @@
 import numpy as np
 
 from ase_fflux.base.jit import njit
-from ase_fflux.model.multipoles import rotation_matrices, to_global, to_local, torque
+from ase_fflux.model.multipoles import (
+    MOMENT_NAMES,
+    moment_rank,
+    rotation_matrices,
+    to_global,
+    to_local,
+    torque,
+)
 
 
 @njit
@@ -47,3 +54,21 @@ def adjoint_to_local(frames, local, potential):
         to_local(rotation, rank, potential[s], seeds[s])
         torque(seeds[s], local[s], rank, torques[s])
     return seeds, torques
+
+
+def axial_moments(local: np.ndarray) -> np.ndarray:
+    """Local moments (S, K) averaged over turns about x, the bond of a diatomic molecule.
+
+    Which way y points means nothing there. Cosine parts with l + m even are left, and those of
+    one rank are multiples of one number.
+    """
+    names = MOMENT_NAMES[: local.shape[1]]
+    # a mean over more turns than the rank leaves what does not depend on the angle
+    angles = 2.0 * np.pi * np.arange(moment_rank(names[-1]) + 1) / (moment_rank(names[-1]) + 1)
+    turned = []
+    for c, s in zip(np.cos(angles), np.sin(angles), strict=True):
+        axes = np.array([[1.0, 0.0, 0.0], [0.0, c, s], [0.0, -s, c]])
+        frames = np.broadcast_to(axes, (len(local), 3, 3)).copy()
+        turned.append(adjoint_to_local(frames, np.zeros_like(local), local)[0])
+    vanish = [n.endswith("s") or (moment_rank(n) + int(n[2])) % 2 == 1 for n in names]
+    return np.where(vanish, 0.0, np.mean(turned, axis=0))

@@ -161,7 +161,7 @@ class JointTrainer:
         jobs = moment_jobs(atoms, self.data.classes, self.training.moments, self.training.which)
         with progress("training moments", len(jobs)) as advance:
             results = run_jobs(
-                [job for job, _ in jobs], folder=self.folder,
+                [one.job for one in jobs], folder=self.folder,
                 on_finished=lambda job, result, restored: advance(1),
             )
         return shared_moments(atoms, jobs, results)

@@ -13,7 +13,7 @@ from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.frames import features_and_frames
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES
-from ase_fflux.model.sites import adjoint_to_local
+from ase_fflux.model.sites import adjoint_to_local, axial_moments
 from ase_fflux.model.symmetry import feature_order
 from ase_fflux.topology.graphs import Pattern
 from ase_fflux.training.jobs import Job
@@ -41,11 +41,14 @@ def local_properties(dataset: Dataset, alf: np.ndarray, atom: int) -> tuple[np.n
     features : (n, F) array
         bohr and radian.
     targets : (1 + M, n) array
-        Its energy and its moments in its local frame (atomic units).
+        Its energy and its moments in its local frame (atomic units); of a diatomic
+        molecule they have axial symmetry.
     """
     inputs, frames = features_and_frames(dataset.geometries, alf, atom)
     moments = np.ascontiguousarray(dataset.moments[:, atom])
     local, _ = adjoint_to_local(frames, np.zeros_like(moments), moments)
+    if len(alf) == 2:
+        local = axial_moments(local)
     return inputs, np.vstack([dataset.atomic_energies[:, atom], local.T])
 
 
@@ -115,7 +118,9 @@ def atom_jobs(
     labels = {data.atom: data.label for data in atoms}
     jobs: dict[str, Job] = {}
     for data in atoms:
-        for what, group in _groups(data.targets, moments).items():
+        for what, group in _groups(
+            data.targets, moments, diatomic=data.features.shape[1] == 1
+        ).items():
             after, order = (), None
             twin, twin_order = (same or {}).get(data.atom, (None, None))
             if "equivalent" in links and f"{labels.get(twin)} {what}" in jobs:
@@ -130,7 +135,7 @@ def atom_jobs(
     return list(jobs.values())
 
 
-def _groups(targets: Mapping, moments: str) -> dict[str, tuple[str, ...]]:
+def _groups(targets: Mapping, moments: str, diatomic: bool) -> dict[str, tuple[str, ...]]:
     """Properties that share a process, by what the process is called."""
     groups = {ENERGY: (ENERGY,)} if ENERGY in targets else {}
     names = tuple(name for name in MOMENT_NAMES if name in targets)
@@ -140,6 +145,9 @@ def _groups(targets: Mapping, moments: str) -> dict[str, tuple[str, ...]]:
         names = names[: "q00" in names]
     if moments == "shared" and len(names) > 1:
         return groups | {"moments": names}
+    if diatomic:  # components of one rank are one number, which must not split
+        ranks = {f"q{name[1]}": () for name in names}
+        return groups | {r: tuple(n for n in names if n.startswith(r)) for r in ranks}
     return groups | {name: (name,) for name in names}
 
 

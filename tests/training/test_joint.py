@@ -8,6 +8,7 @@ import pytest
 
 from ase_fflux.assess.validate import held_out_errors
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import read_bundle, write_bundle
 from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
@@ -322,3 +323,45 @@ def test_progress_counts_to_its_totals(labels, minimum, tmp_path):
         trainer.hyperparameters(Progress)
         trainer.moments(Progress)
         assert seen == {"training energies": [25, 25], "training moments": [3, 3]}
+
+
+class TestLabelsThatAreTheirOwnImages:
+    """Atoms that symmetry makes equal are observed twice, with the same value."""
+
+    def test_a_scan_of_symmetric_labels(self, make_labels, shapes, central_differences):
+        x = make_labels("formaldehyde", 24).geometries
+        x[4:, :, 0] = 0.0
+        x[4:, :2, 1] = 0.0
+        x[4:, 3] = x[4:, 2] * [1, -1, 1]
+        labels = make_labels("formaldehyde", 24, geometries=x)
+        # weights small enough for differences of energies
+        noisy = replace(SEARCH, least_energy_noise=1e-5, least_gradient_noise=1e-5)
+        training = replace(TRAINING, energies=noisy)
+        trainer = JointTrainer(labels, shapes["formaldehyde"][1], training)
+        solved = trainer.solve(trainer.hyperparameters())
+        model = trainer.model("toy", solved, trainer.moments())
+        forcefield, numbers = ForceField([model]), [6, 8, 1, 1]
+        for geometry, energy, gradient in zip(
+            labels.geometries[-3:], labels.energies[-3:], labels.gradients[-3:], strict=True
+        ):
+            found = forcefield.evaluate(geometry, numbers)
+            assert found.energy == pytest.approx(energy, abs=1e-5)
+            np.testing.assert_allclose(-found.forces, gradient, atol=2e-4)
+            np.testing.assert_allclose(found.forces[:, 0], 0.0, atol=1e-8)  # across the plane
+        bent = labels.geometries[0]
+        slopes = central_differences(
+            lambda y: forcefield.evaluate(y, numbers).energy, bent, step=2e-2
+        )
+        np.testing.assert_allclose(
+            -forcefield.evaluate(bent, numbers).forces, slopes, atol=1e-6
+        )
+
+    def test_a_diatomic_of_like_atoms(self, make_labels, shapes):
+        labels = make_labels("nitrogen", 24)
+        trainer = JointTrainer(labels, shapes["nitrogen"][1], TRAINING)
+        solved = trainer.solve(trainer.hyperparameters())
+        errors = held_out_errors(
+            trainer.model("toy", solved, trainer.moments()), make_labels("nitrogen", 8, seed=5)
+        )
+        assert errors.energy_rmse_kj_per_mol < 0.1
+        assert errors.dipole_rmse_e_angstrom < 1e-6

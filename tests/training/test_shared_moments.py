@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from ase.symbols import symbols2numbers
 from scipy.linalg import solve
+from scipy.spatial.transform import Rotation
 
+from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
-from ase_fflux.model.frames import features
+from ase_fflux.model.frames import features, features_and_frames
+from ase_fflux.model.molecule import shared_model
 from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.shared import Shared
+from ase_fflux.model.sites import moments_to_global
 from ase_fflux.model.symmetry import Symmetry, find_symmetry, reflection_signs
 from ase_fflux.training import shared_moments as task
 from ase_fflux.training.jobs import run_jobs
@@ -35,7 +40,7 @@ class Trained:
         self.classes = symmetry.classes(self.alf)
         self.atoms = molecule_targets(labels, self.alf)
         self.jobs = moment_jobs(self.atoms, self.classes, settings, moments)
-        self.results = run_jobs([job for job, _ in self.jobs]) if self.jobs else {}
+        self.results = run_jobs([one.job for one in self.jobs]) if self.jobs else {}
         self.processes = shared_moments(self.atoms, self.jobs, self.results)
 
     def images(self, x, targets=None):
@@ -185,8 +190,8 @@ def test_three_atoms_have_no_odd_moment(make_labels, shapes):
 
 
 def test_theta_that_views_exchange_are_one(trained):
-    for process, (job, _) in zip(trained.processes, trained.jobs, strict=True):
-        result = trained.results[job.name]
+    for process, one in zip(trained.processes, trained.jobs, strict=True):
+        result = trained.results[one.job.name]
         theta = process.kernel.theta
         for tie in np.unique(process.atoms.tie):
             tied = process.atoms.tie == tie
@@ -202,8 +207,8 @@ def test_without_symmetry_they_are_plain_processes(make_labels, shapes):
     )
     x = make_labels("fluoromethane", 3, seed=5).geometries
     assert len(trained.processes) == 5
-    for process, (job, _) in zip(trained.processes, trained.jobs, strict=True):
-        plain = trained.results[job.name].process
+    for process, one in zip(trained.processes, trained.jobs, strict=True):
+        plain = trained.results[one.job.name].process
         inputs = features(x, trained.alf, process.atoms.atoms[0])
         np.testing.assert_allclose(
             values(process, trained, x), plain.predict(inputs).reshape(9, -1), atol=1e-7
@@ -225,11 +230,102 @@ def test_which_moments(make_labels, shapes, moments, names):
 def test_search_is_on_some_points_and_weights_on_all(make_labels, shapes, monkeypatch):
     monkeypatch.setattr(task, "SEARCH_POINTS", 15)
     trained = Trained(make_labels("water", 12), shapes["water"][1])
-    sizes = {members.atoms: len(job.features) for job, members in trained.jobs}
+    sizes = {one.atoms.atoms: len(one.job.features) for one in trained.jobs}
     assert sizes == {(0,): 12, (1, 2): 15}
     for process in trained.processes:
         assert process.weights.shape == (9, len(process.atoms.atoms), 12)
         assert process.weights[0].all()
     again = Trained(make_labels("water", 12), shapes["water"][1])
-    for (one, _), (other, _) in zip(trained.jobs, again.jobs, strict=True):
-        np.testing.assert_array_equal(one.features, other.features)
+    for one, other in zip(trained.jobs, again.jobs, strict=True):
+        np.testing.assert_array_equal(one.job.features, other.job.features)
+
+
+class TestSymmetricLabels:
+    """A label that is its own image is one point for atoms that are the same there."""
+
+    @pytest.fixture
+    def labels(self, make_labels, shapes):
+        """Formaldehyde: 12 labels bent anyhow, 3 with the symmetry of its minimum."""
+        x = make_labels("formaldehyde", 15).geometries
+        x[12:, :, 0] = 0.0
+        x[12:, :2, 1] = 0.0
+        x[12:, 3] = x[12:, 2] * [1, -1, 1]
+        return make_labels("formaldehyde", 15, geometries=x)
+
+
+    def test_they_count_once(self, labels, shapes):
+        trained = Trained(labels, shapes["formaldehyde"][1])
+        hydrogens = next(j for j in trained.jobs if j.atoms.atoms == (2, 3))
+        assert len(hydrogens.job.features) == 2 * 12 + 3
+        process = next(p for p in trained.processes if p.atoms.atoms == (2, 3))
+        assert process.weights[0, 0].all()
+        assert not process.weights[:, 1, 12:].any() and process.weights[0, 1, :12].all()
+
+    def test_model_meets_them_and_keeps_their_symmetry(self, labels, shapes):
+        trained = Trained(labels, shapes["formaldehyde"][1])
+        for process in trained.processes:
+            gp = process.expand(labels.geometries, trained.alf)
+            for member, atom in enumerate(process.atoms.atoms):
+                f = task.transformed(
+                    features(labels.geometries[12:], trained.alf, atom),
+                    process.atoms.order[member], process.atoms.mirrored[member], np.pi,
+                )
+                signs = reflection_signs(process.properties)[:, None]
+                sign = signs if process.atoms.mirrored[member] else 1.0
+                found = sign * gp.predict(f)
+                wanted = np.array([
+                    trained.atoms[atom].targets[n][12:] for n in process.properties
+                ])
+                np.testing.assert_allclose(found, wanted, atol=2e-4)
+
+    def test_labels_that_contradict_their_symmetry_are_refused(self, labels, shapes):
+        moments = labels.moments.copy()
+        moments[13, 2, 0] += 0.5
+        with pytest.raises(TrainingError, match="q00 is .* one geometry or images of it"):
+            Trained(replace(labels, moments=moments), shapes["formaldehyde"][1])
+
+
+class TestDiatomics:
+    def test_moments_have_the_symmetry_of_the_bond(self, make_labels, shapes):
+        data = make_labels("nitrogen", 12)
+        trained = Trained(data, shapes["nitrogen"][1])
+        process, = trained.processes
+        assert len(trained.jobs[0].job.features) == 12
+        left = {"q00", "q11c", "q20", "q22c"}
+        assert set(trained.jobs[0].job.properties) == left
+        assert {n for n, w in zip(process.properties, process.weights, strict=True)
+                if w.any()} == left
+        q20, q22c = (process.weights[process.properties.index(n)] for n in ("q20", "q22c"))
+        np.testing.assert_allclose(q22c, -np.sqrt(3.0) * q20, atol=1e-6 * np.abs(q20).max())
+
+    def test_each_rank_is_one_process_where_moments_are_trained_apart(self, make_labels, shapes):
+        trained = Trained(
+            make_labels("nitrogen", 12), shapes["nitrogen"][1], moments="separate"
+        )
+        assert [p.properties for p in trained.processes] == [
+            ("q00",), MOMENT_NAMES[1:4], MOMENT_NAMES[4:9]
+        ]
+
+    def test_global_moments_do_not_depend_on_where_the_bond_points(self, make_labels, shapes):
+        """Also where the arbitrary second axis changes (x component of the bond above 0.8)."""
+        trained = Trained(make_labels("nitrogen", 12), shapes["nitrogen"][1])
+        shared = Shared(trained.symmetry, tuple(trained.processes))
+        model = shared_model(
+            "N2", ("N", "N"), trained.alf, shared, shapes["nitrogen"][1],
+            trained.labels.geometries,
+        )
+        rng = np.random.default_rng(0)
+        rotations = np.concatenate([
+            Rotation.random(5, rng=rng).as_matrix(),
+            Rotation.from_euler("y", [[a] for a in (52.9, 53.2)], degrees=True).as_matrix(),
+        ])
+        expected = None
+        for rotation in rotations:
+            x = (shapes["nitrogen"][1] @ rotation.T)[None]
+            for p in model.processes:
+                f, frames = features_and_frames(x, model.alf, p.atom)
+                moments = moments_to_global(frames, np.ascontiguousarray(p.gp.predict(f).T))
+                back = moments_to_global(rotation[None].copy(), moments)
+                if p.atom == 0:
+                    expected = back if expected is None else expected
+                    np.testing.assert_allclose(back, expected, atol=1e-9)
