@@ -9,10 +9,10 @@ from ase.optimize import BFGS
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
-from ase_fflux.labels.conformers import superposition
 from ase_fflux.labels.dataset import Dataset
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.simulate.vibrations.analysis import vibrations
+from ase_fflux.topology import superposition
 
 _RATTLE = 0.01
 """Angstrom; displacement of the start of an optimisation from the minimum of the label source."""

@@ -6,7 +6,7 @@ from ase.optimize import BFGS
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology import Pattern
+from ase_fflux.topology import Pattern, superposition
 
 _SAME = 0.1
 """Angstrom; conformers closer than this are one."""
@@ -74,11 +74,3 @@ def mirror_image(atoms: Atoms) -> Atoms | None:
     images = images[same]
     distances = [superposition(image, atoms.positions) for image in images]
     return Atoms(atoms.numbers, images[int(np.argmin(distances))])
-
-
-def superposition(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square deviation of two geometries (N, 3) after the best proper rotation."""
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    u, _, vt = np.linalg.svd(a.T @ b)
-    u[:, 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    return float(np.sqrt(((a @ u @ vt - b) ** 2).sum(axis=1).mean()))

@@ -58,7 +58,8 @@ def thermochemistry(
     pressure : float
         Pa.
     symmetry_number : int, optional
-        Number of rotations that map the molecule onto itself; found from the geometry if absent.
+        Number of rotations that map the molecule onto itself, isotopes told apart by their masses;
+        found from geometry and masses if absent.
 
     Raises
     ------
@@ -108,7 +109,9 @@ def _symmetry_number(vibrations: Vibrations) -> int:
     from ase_fflux.topology import rotational_symmetry_number
 
     atoms = vibrations.atoms
-    return rotational_symmetry_number(atoms.numbers, atoms.positions / BOHR)
+    return rotational_symmetry_number(
+        atoms.numbers, atoms.positions / BOHR, masses=atoms.get_masses()
+    )
 
 
 def _notes(vibrations: Vibrations) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ that handedness and rotamer agree with the data the model was trained on.
 `graphs` finds bonds and knows models as a `Pattern` of them; `matching` lays patterns onto the
 atoms, or takes the user's word for it (`explicit`), and says why it cannot (`diagnosis`); the
 `Assignment` it returns makes molecules whole across periodic boundaries with `lattice`.
+`superposition` lays geometries onto each other and finds the symmetry of one.
 """
 
 from ase_fflux.topology.assignment import Assignment
@@ -19,9 +20,9 @@ from ase_fflux.topology.graphs import (
     Pattern,
     bonds,
     isomorphisms,
-    rotational_symmetry_number,
 )
 from ase_fflux.topology.matching import match
+from ase_fflux.topology.superposition import rotational_symmetry_number, superposition
 
 __all__ = [
     "Assignment",
@@ -31,4 +32,5 @@ __all__ = [
     "isomorphisms",
     "match",
     "rotational_symmetry_number",
+    "superposition",
 ]

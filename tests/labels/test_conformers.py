@@ -8,8 +8,9 @@ from ase.io import read
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import FORCE
-from ase_fflux.labels.conformers import minima, mirror_image, superposition
+from ase_fflux.labels.conformers import minima, mirror_image
 from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.topology import superposition
 
 INPUTS = Path(__file__).resolve().parents[2] / "models" / "inputs"
 
@@ -115,15 +116,3 @@ def test_unconverged_optimisation_is_refused(source, gauche):
     distorted.rattle(0.1, seed=1)
     with pytest.raises(LabelError, match="conformer 1 with GFN2-xTB did not converge in 3 steps"):
         minima([gauche, distorted], source, steps=3)
-
-
-def test_superposition():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(6, 3))
-    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    rotation *= np.sign(np.linalg.det(rotation))
-    assert superposition(x, x @ rotation + 3.0) == pytest.approx(0, abs=1e-7)
-    assert superposition(x, x * [1, 1, -1]) > 0.1
-    # breathing keeps orientation: |1.1 x - x| about the centre
-    radius = np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean())
-    assert superposition(x, 1.1 * x @ rotation) == pytest.approx(0.1 * radius, rel=1e-6)

@@ -78,10 +78,37 @@ def test_linear_molecule(diatomic):
     assert gas.cp / J_PER_MOL_K == pytest.approx(29.142, abs=0.05)
 
 
-@pytest.mark.parametrize("name, number", [("H2O", 2), ("C6H6", 12), ("NH3", 3)])
-def test_symmetry_number_is_found(water, name, number):
-    found = replace(water, atoms=molecule(name))
+DEUTERIUM = 2.014
+
+
+@pytest.mark.parametrize("name, isotopes, number", [
+    ("H2O", {}, 2), ("C6H6", {}, 12), ("NH3", {}, 3), ("CH4", {}, 12), ("N2", {}, 2),
+    ("H2O", {1: DEUTERIUM}, 1), ("H2O", {1: DEUTERIUM, 2: DEUTERIUM}, 2),
+    ("H2O", {0: 17.999}, 2), ("C6H6", {6: DEUTERIUM}, 2), ("CH4", {2: DEUTERIUM}, 3),
+    ("CH4", {1: DEUTERIUM, 2: DEUTERIUM}, 2), ("NH3", {1: DEUTERIUM}, 1), ("N2", {1: 15.0001}, 1),
+    ("CO2", {}, 2), ("CO2", {1: 17.999}, 1), ("C2H2", {2: DEUTERIUM}, 1),
+    # the isotope itself instead of the element's mean is no other atom
+    ("H2O", {1: 1.00783}, 2), ("C6H6", {0: 12.0}, 12),
+])
+def test_symmetry_number_is_found(water, name, isotopes, number):
+    atoms = molecule(name)
+    masses = atoms.get_masses()
+    for atom, mass in isotopes.items():
+        masses[atom] = mass
+    atoms.set_masses(masses)
+    found = replace(water, atoms=atoms, linear=name in ("N2", "CO2", "C2H2"))
     assert thermochemistry(found).symmetry_number == number
+
+
+def test_isotopes_count_in_moments_of_inertia_and_symmetry(water):
+    """HDO with its fundamentals: S = 199.5 J/mol/K at 298.15 K and 1 bar."""
+    atoms = water.atoms.copy()
+    atoms.set_masses([15.999, DEUTERIUM, 1.008])
+    gas = thermochemistry(
+        replace(water, atoms=atoms, wavenumbers=np.array([1403.5, 2723.7, 3707.5])), pressure=1e5
+    )
+    assert gas.entropy / J_PER_MOL_K == pytest.approx(199.5, abs=0.3)
+    assert gas.symmetry_number == 1
 
 
 def test_imaginary_and_soft_modes_are_noted(water):

@@ -2,8 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.build import molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -16,7 +14,6 @@ from ase_fflux.topology import (
     bonds,
     isomorphisms,
     match,
-    rotational_symmetry_number,
 )
 
 TRICLINIC = np.array([[30.0, 0, 0], [11.0, 27.0, 0], [-9.0, 8.0, 26.0]])
@@ -131,61 +128,6 @@ def test_fragments_of_a_dimer(formic_acid_dimer):
     pattern = Pattern.from_geometry("formic_acid_dimer", *formic_acid_dimer())
     assert pattern.fragment.tolist() == [0] * 5 + [1] * 5
     assert len(pattern.automorphisms) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [
-        ("H2O", 2),
-        ("NH3", 3),
-        ("CH4", 12),
-        ("C6H6", 12),
-        ("CO2", 2),
-        ("HCl", 1),
-        ("CH3CH2OH", 1),
-        ("C2H2", 2),
-        ("HCN", 1),
-        ("C2H6", 6),
-        ("C2H4", 4),
-        ("isobutane", 3),
-        ("CH3Cl", 3),
-        ("He", 1),
-    ],
-)
-def test_rotational_symmetry_numbers(name, number):
-    atoms = molecule(name) if name != "He" else Atoms("He")
-    rng = np.random.default_rng(3)
-    x = Rotation.random(rng=rng).apply(atoms.positions / BOHR) + rng.normal(size=3)
-    x += rng.uniform(-0.01, 0.01, x.shape)
-    assert rotational_symmetry_number(atoms.numbers, x) == number
-
-
-def test_symmetry_numbers_beyond_the_graph(geometry, formic_acid_dimer):
-    assert rotational_symmetry_number(*formic_acid_dimer()) == 2
-    numbers, x = geometry("H2O")
-    x[1] += (x[1] - x[0]) * 0.3
-    assert rotational_symmetry_number(numbers, x) == 1
-    assert rotational_symmetry_number(numbers, x, tolerance=1.0) == 2
-
-
-def test_one_atom_out_of_place_breaks_symmetry(geometry):
-    numbers, x = geometry("C6H6")
-    hydrogen = np.flatnonzero(numbers == 1)[0]
-    x[hydrogen] *= 1 + 0.16 / np.linalg.norm(x[hydrogen])
-    assert rotational_symmetry_number(numbers, x) == 2
-
-
-def test_symmetry_of_a_long_chain_is_found_without_all_its_labellings():
-    x, numbers = [], []
-    for i in range(14):  # all-trans C14H30: 2 * 6^2 * 2^12 automorphisms, C2h
-        side = 1 if i % 2 else -1
-        carbon = np.array([1.27 * i, 0.43 * side, 0])
-        hydrogens = [[0, 0.63 * side, 0.89], [0, 0.63 * side, -0.89]]
-        if i in (0, 13):
-            hydrogens.append([-0.89 if i == 0 else 0.89, -0.63 * side, 0])
-        x += [carbon, *(carbon + h for h in hydrogens)]
-        numbers += [6] + [1] * len(hydrogens)
-    assert rotational_symmetry_number(numbers, np.array(x) / BOHR) == 2
 
 
 class TestHandedness:
