@@ -14,6 +14,7 @@ from ase_fflux.assess.curves import (
     write_s_curves,
 )
 from ase_fflux.base.outputs import OutputFiles
+from ase_fflux.base.text import aligned
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.molecule import ENERGY
 from ase_fflux.plots.training import plot_learning_curves, plot_s_curves
@@ -196,8 +197,8 @@ def write_log(
     for s in (e.summary() for e in errors):
         numbers = (f"{s[key]:.4g}" for key in ("rmse", "mae", "max"))
         table.append((s["atom"], s["property"], str(s["points"]), *numbers, s["unit"]))
-    text = [*head, "", *_columns(models), "", *_columns(steps)]
-    text += ["", "errors on held-out points", *_columns(table)] if errors else []
+    text = [*head, "", *aligned(models, range(1, 8)), "", *aligned(steps, range(1, 7))]
+    text += ["", "errors on held-out points", *aligned(table, range(1, 6))] if errors else []
     path.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
@@ -218,14 +219,3 @@ def models_summary(jobs: Sequence[Job], results: Mapping[str, TrainingResult]) -
         "theta": results[job.name].process.kernel.theta, "noise": results[job.name].process.noise,
         "steps": [asdict(step) for step in results[job.name].steps],
     } for job in jobs]
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table, the first and last columns to the left, others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i in (0, len(row) - 1) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip() for row in rows
-    ]

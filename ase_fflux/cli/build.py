@@ -44,6 +44,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "geometry", metavar="FILE", help="conformers, same atoms in the same order in every frame"
     )
+    options.add_reading(parser)
     parser.add_argument(
         "-o", "--output", metavar="MODEL.fflux",
         help="bundle to write (default: FILE's name with .fflux in the current directory)",
@@ -78,13 +79,14 @@ def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
     from ase_fflux.assess.validate import table
     from ase_fflux.cli.training_options import settings_of
+    from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
     from ase_fflux.labels.tblite_source import GFN2
     from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
 
-    conformers = options.read_conformers(args.geometry)
-    output = Path(args.output or Path(args.geometry).stem + ".fflux")
+    conformers = read_frames(args.geometry, args.format, vacuum=args.vacuum)
+    output = Path(args.output or output_stem(args.geometry) + ".fflux")
     if output.suffix != ".fflux":
         output = output.with_name(output.name + ".fflux")
     folder = output.with_name(output.stem + "-build")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from ase_fflux.base.text import aligned
+
 _DESCRIPTION = """\
 Print what a model describes and where it comes from: atoms with their local frames, properties,
 number of training points, symmetry and noise levels where equivalent atoms share processes, label
@@ -82,22 +84,13 @@ def _description(model, path) -> list[str]:
             _span(len(process.gp.inputs) for process in mine),
             _names([name for process in mine for name in process.properties]),
         ))
-    table = _table(rows)
+    table = aligned(rows)
     where = ("geometries" if model.geometries is not None else "features only, without geometries")
     return [
         f"{model.name} ({path})", _summary(model), f"training data: {where}", "",
         "atoms (numbered from 1) with their local frames and properties", *table, "",
         *(_shared(model, labels) if model.shared is not None else []),
         "provenance", *(_entries(model.provenance, "  ") or ["  not recorded"]),
-    ]
-
-
-def _table(rows) -> list[str]:
-    """Lines of rows, columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
     ]
 
 
@@ -121,7 +114,7 @@ def _shared(model, labels) -> list[str]:
             f"gradient {_plain(FORCE * gradient)} eV/A"
             for energy, gradient in zip(shared.energy_noise, shared.gradient_noise, strict=True)
         ),
-        *_table(rows), "",
+        *aligned(rows), "",
     ]
 
 

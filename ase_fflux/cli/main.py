@@ -9,6 +9,7 @@ import warnings
 
 from ase_fflux import __version__
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
+from ase_fflux.base.text import printable
 
 VERBS = {
     "opt": "optimise a geometry",
@@ -30,7 +31,8 @@ example:
   fflux opt ethanol.xyz --model ethanol
   fflux vib ethanol-opt.xyz --model ethanol
 
-`fflux VERB --help` explains a verb. Exit status: 0 done, 1 not converged, 2 error, 130 interrupted.
+`fflux VERB --help` explains a verb. Exit status: 0 done, 1 not converged, 2 error (one line says
+what is wrong; nothing is overwritten), 130 interrupted.
 """
 
 
@@ -57,14 +59,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``fflux`` with these arguments (those of the process by default)."""
     argv = sys.argv[1:] if argv is None else argv
     verb = argv[0] if argv and argv[0] in VERBS else None
+    _print_anything()
     with warnings.catch_warnings():
-        if not sys.warnoptions:  # by -W or PYTHONWARNINGS everything may be asked for
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("default", FFLUXWarning)
-        warnings.showwarning = _show_warning
+        _show_ours_alone()
         try:
+            if not argv:
+                parser().print_help(sys.stderr)
+                return 2
             args = parser(verb).parse_args(argv)
-            args.command = shlex.join(["fflux", *argv])
+            args.command = printable(shlex.join(["fflux", *argv]))
             return _module(args.verb).run(args) or 0
         except FFLUXError as error:
             return _fail(str(error))
@@ -73,9 +76,12 @@ def main(argv: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except OSError as error:
-            if error.filename is None:
+            if error.errno is None:
                 raise
-            return _fail(f"{error.filename}: {error.strerror}")
+            return _fail(f"{error.filename}: {error.strerror}" if error.filename else
+                         f"{error.strerror} (while writing or reading a file)")
+        except MemoryError as error:
+            return _fail(f"out of memory ({str(error) or 'no more to be had'})")
         except KeyboardInterrupt:
             print("fflux: interrupted", file=sys.stderr)
             return 130
@@ -86,9 +92,24 @@ def _module(verb: str):
 
 
 def _fail(message: str) -> int:
-    print("fflux: error:", " ".join(message.split()), file=sys.stderr)
+    print("fflux: error:", printable(" ".join(message.split())), file=sys.stderr)
     return 2
 
 
+def _print_anything() -> None:
+    """Have names that the terminal's encoding does not know printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_ours_alone() -> None:
+    """One line for each warning of ours; those of libraries are for developers."""
+    warnings.showwarning = _show_warning
+    if not sys.warnoptions:  # by -W or PYTHONWARNINGS everything may be asked for
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", FFLUXWarning)
+
+
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print("fflux: warning:", " ".join(str(message).split()), file=sys.stderr)
+    print("fflux: warning:", printable(" ".join(str(message).split())), file=sys.stderr)

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         timestep=args.timestep, interval=args.interval, seed=args.seed, friction=args.friction,
         uncertainty=args.uncertainty,
     )
-    atoms, description = options.read_geometry(args.geometry, args.index)
+    atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
     _keep_assignment(atoms)
     if args.uncertainty:

@@ -1,17 +1,21 @@
 """Arguments that several verbs share, and what is made of them."""
 
 import argparse
-import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
+from ase_fflux.base.text import printable
 
 
 def add_geometry(parser: argparse.ArgumentParser) -> None:
     """The input file and which of its frames."""
     parser.add_argument(
-        "geometry", metavar="FILE", help="geometry in any format that ASE reads (xyz, traj, ...)"
+        "geometry",
+        metavar="FILE",
+        help="geometry in any format that ASE reads (xyz, traj, cif, POSCAR, ...); - is the "
+        "standard input",
     )
     parser.add_argument(
         "--index",
@@ -19,6 +23,23 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
         default=-1,
         metavar="I",
         help="frame of a file with several, counted from 0, negative from the end (default: last)",
+    )
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How the geometry's file is understood."""
+    parser.add_argument(
+        "--format",
+        metavar="F",
+        help="format of FILE as ASE names it (`ase info --formats`), where name and content do "
+        "not tell (default: found from them)",
+    )
+    parser.add_argument(
+        "--vacuum",
+        action="store_true",
+        help="FILE is one molecule in vacuum, though its format (cif, POSCAR) is that of crystals: "
+        "made whole across the boundaries, which are dropped (default: as FILE says)",
     )
 
 
@@ -147,44 +168,15 @@ natural.__name__ = "positive whole number"
 pair_potential.__name__ = "A-B=KIND,P,..."
 
 
-def read_conformers(file: str) -> list:
-    """Read all frames of a file, without calculators.
+def read_geometry(file: str, index: int = -1, format: str | None = None, vacuum: bool = False):
+    """Read one frame of a file; raises what `read_frames` does.
 
-    Raises
-    ------
-    FFLUXError
-        A file that is missing, cannot be read, or holds no frames or a frame without atoms.
-    GeometryError
-        A coordinate that is not finite.
-    """
-    import ase.io
-    import numpy as np
-
-    if not os.path.isfile(file):
-        raise FFLUXError(f"{file}: no such file")
-    try:
-        frames = ase.io.read(file, index=":")
-    except Exception as error:  # ASE's readers raise whatever their parsing runs into
-        reason = str(error) or type(error).__name__
-        raise FFLUXError(f"{file}: cannot be read as a geometry ({reason})") from error
-    if not frames:
-        raise FFLUXError(f"{file}: no geometry in it")
-    for number, atoms in enumerate(frames):
-        where = f"{file}, frame {number}" if len(frames) > 1 else file
-        if len(atoms) == 0:
-            raise FFLUXError(f"{where}: no atoms in it")
-        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-        if len(bad):
-            raise GeometryError(
-                f"{where}: atom {bad[0]} ({atoms.symbols[bad[0]]}) has a coordinate that is not "
-                "a number"
-            )
-        atoms.calc = None
-    return frames
-
-
-def read_geometry(file: str, index: int = -1):
-    """Read one frame of a file; raises what `read_conformers` does.
+    Parameters
+    ----------
+    file, format, vacuum
+        As for `ase_fflux.formats.geometry.read_frames`.
+    index : int
+        Of the frame, negative from the end.
 
     Returns
     -------
@@ -193,14 +185,21 @@ def read_geometry(file: str, index: int = -1):
     description : str
         File, frame if it has several, and formula.
     """
-    frames = read_conformers(file)
+    from ase_fflux.formats.geometry import read_frames
+
+    frames = read_frames(file, format, vacuum=vacuum)
     if not -len(frames) <= index < len(frames):
-        raise FFLUXError(f"{file}: no frame {index}, the file has {len(frames)}")
+        raise FFLUXError(f"{printable(file)}: no frame {index}, the file has {len(frames)}")
     atoms = frames[index]
     frame = ""
     if len(frames) > 1:
         frame = f", frame {index % len(frames)} of 0 to {len(frames) - 1}"
-    return atoms, f"{file}{frame} ({atoms.get_chemical_formula()})"
+    return atoms, f"{printable(file)}{frame} ({atoms.get_chemical_formula()})"
+
+
+def geometry_of(args: argparse.Namespace):
+    """`read_geometry` with `add_geometry`'s arguments."""
+    return read_geometry(args.geometry, args.index, args.format, args.vacuum)
 
 
 def build_calculator(args: argparse.Namespace):
@@ -243,7 +242,16 @@ def print_expected_errors(calculator) -> None:
 
 def output_prefix(args: argparse.Namespace, ending: str) -> str:
     """``--output``, or the input's name without folder and suffix and with this ending."""
-    return args.output or Path(args.geometry).stem + ending
+    from ase_fflux.formats.geometry import misleads_ase, output_stem
+
+    prefix = args.output or output_stem(args.geometry) + ending
+    if misleads_ase(f"{prefix}.xyz"):
+        warnings.warn(
+            f"ASE and `ase gui` go by the name {Path(prefix).name} and take the output for another "
+            "format: tell them format='extxyz', or choose another name with -o",
+            FFLUXWarning, stacklevel=1,
+        )
+    return prefix
 
 
 def about(args: argparse.Namespace, calculator) -> dict:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.simulate.vibrations.analysis import vibrations
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
 
-    atoms, description = options.read_geometry(args.geometry, args.index)
+    atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
     result = vibrations(
         atoms, watch=lambda jobs: tqdm(jobs, desc="displacing", leave=False, disable=None)

@@ -1,4 +1,5 @@
 import ast
+import errno
 import subprocess
 import sys
 import warnings
@@ -43,7 +44,7 @@ def test_help_names_every_verb(capsys):
         assert f"  {name} " in out and summary in out
 
 
-@pytest.mark.parametrize("argv", [[], ["optimise"], ["--mode"]])
+@pytest.mark.parametrize("argv", [["optimise"], ["--mode"]])
 def test_wrong_usage(argv, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(argv)
@@ -125,6 +126,38 @@ def test_every_warning_of_ours_is_one_that_users_see():
     assert calls
     for *where, category in calls:
         assert issubclass(getattr(errors, category, Warning), FFLUXWarning), (where, category)
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EACCES, "Permission denied", "w.xyz"), "w.xyz: Permission denied"),
+        (MemoryError("Unable to allocate 2 TiB"), "out of memory (Unable to allocate 2 TiB)"),
+        (FFLUXError("b\udcfcd.xyz: no such file"), "b\\xfcd.xyz: no such file"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(verb, capsys, error, said):
+    def run(args):
+        raise error
+
+    verb(run)
+    assert cli.main(["opt"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"fflux: error: {said}") and shown.count("\n") == 1
+
+
+def test_the_command_can_be_written_anywhere(verb):
+    commands = []
+    verb(lambda args: commands.append(args.command))
+    cli.main(["opt", "b\udcfcd.xyz"])
+    assert commands == ["fflux opt 'b\\xfcd.xyz'"]
+
+
+def test_without_a_verb_there_is_help(capsys):
+    assert cli.main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "example:" in said.err and "optimise a geometry" in said.err
 
 
 def test_what_is_not_expected_keeps_its_traceback(verb):

@@ -134,7 +134,7 @@ def test_bad_input_leaves_earlier_output_in_place(capsys):
     capsys.readouterr()
     assert opt() == 2
     error = capsys.readouterr().err
-    assert error.startswith("fflux: error: water.xyz: ") and error.count("\n") == 1
+    assert error.startswith("fflux: error: water.xyz, line 1: ") and error.count("\n") == 1
     assert not list(Path().glob("*.~*"))
 
 

@@ -1,0 +1,38 @@
+"""Text for screens and tables: names that can be printed anywhere, rows in aligned columns."""
+
+from collections.abc import Sequence
+
+
+def printable(text: str) -> str:
+    """Text whose bytes that are not UTF-8 (of a file's name) are written out, as in ``b\\xfcd``."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, such as one of a JSON file
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Lines of a table.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of str
+        Cells, all rows as long as the first.
+    right : sequence of int
+        Columns that stand flush right; a negative number counts from the last. Others are flush
+        left.
+
+    Returns
+    -------
+    list of str
+        One line for each row, columns two spaces apart, without spaces at the end.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    to_right = {column % len(widths) for column in right}
+    return [
+        "  ".join(
+            cell.rjust(width) if number in to_right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
