@@ -236,20 +236,49 @@ def test_constant_targets_have_a_finite_concentrated_likelihood():
 PUBLISHED = [("ammonia", "AMMONIA_N1"), ("methanol", "METHANOL_C1")]
 
 
+def rounding(features, targets, x, noise):
+    """Standard deviation of -ln L that comes from rounding the elements of K.
+
+    Of d(-ln L) = 1/2 tr((K^-1 - a a^T) dK) with independent dK_ij of 2 eps K_ij: what the sum in
+    the exponent and the exponential leave. With condition numbers of 1e12, K^-1 makes much of it.
+    """
+    k = KERNELS["rbf"](np.exp(x)).matrix(features, features) + noise * np.eye(len(features))
+    inverse = np.linalg.inv(k)
+    weights = inverse @ (targets - targets.mean())
+    share = (inverse - np.outer(weights, weights)) * k
+    # dK is symmetric: each of its elements stands in two places
+    return np.finfo(float).eps * np.sqrt(2.0 * np.square(share).sum())
+
+
+def test_rounding_is_what_the_last_digits_of_theta_change():
+    rng = np.random.default_rng(4)
+    features = np.column_stack([rng.normal(size=(150, 2)), rng.uniform(-1, 1, 150)])
+    targets, noise = np.sin(features).sum(axis=1), 1e-11
+    likelihood = MarginalLikelihood(features, targets, noise, "rbf")
+    x = np.log([0.05, 0.02, 0.03])
+    values = [likelihood.value(x * (1 + 2e-16 * rng.uniform(-1, 1, 3))) for _ in range(40)]
+    assert 0.2 < np.std(values) / rounding(features, targets, x, noise) < 2
+
+
 @pytest.mark.parametrize("molecule, name", PUBLISHED)
 def test_published_marginal_likelihood(reference, molecule, name):
-    """Value at the published theta, and the same optimum, by direct learning."""
+    """Value at the published theta, and an optimum that is no worse, by direct learning.
+
+    Both up to five standard deviations of what rounding does to a likelihood.
+    """
     folder = reference / "ferebus" / molecule
     training = read_training_set(folder / f"{name}_TRAINING_SET.csv")
     model = read_model(folder / "marginal.model")
     energies, published = training.targets["iqa"], -float(model.metadata["likelihood"])
     likelihood = MarginalLikelihood(training.features, energies, 1e-10, "rbf")
-    rounding = 2e-3  # theta of 16 digits in a matrix of condition number 1e12
-    assert likelihood.value(np.log(model.kernel.theta)) == pytest.approx(published, abs=rounding)
+    x = np.log(model.kernel.theta)
+    tolerance = 5 * rounding(training.features, energies, x, 1e-10)
+    assert tolerance < 3e-3
+    assert likelihood.value(x) == pytest.approx(published, abs=tolerance)
     settings = TrainingSettings(
         noise=1e-10, bounds=(1e-8, 10.0), kernel="rbf", objective="marginal",
         optimiser=LBFGS(tolerance=1e-8), transfer=None,
     )
     result = train(training.features, energies, settings)
-    assert result.objective == pytest.approx(published, abs=rounding)
-    np.testing.assert_allclose(result.log_theta, np.log(model.kernel.theta), atol=5e-3)
+    assert result.objective <= published + tolerance
+    np.testing.assert_allclose(result.log_theta, x, atol=5e-3)
