@@ -130,6 +130,7 @@ class FFLUX(Calculator):
         self._assignment = None
         self._matched = None
         self._warned = False
+        self._neighbours = None
         self.energy_terms = None
         self.coverage = None
         self._moments = None
@@ -242,9 +243,13 @@ class FFLUX(Calculator):
         assignment = self._assign(atoms, positions, cell)
         if wants_moments:
             self._require_charges(assignment)
+        if self._neighbours is None:
+            from ase_fflux.forcefield.interactions.neighbours import NeighbourList
+
+            self._neighbours = NeighbourList()
         results = self._forcefield.evaluate(
-            positions, atoms.numbers, cell, atoms.pbc,
-            assignment=assignment, moments=wants_moments,
+            positions, atoms.numbers, cell, atoms.pbc, assignment=assignment,
+            moments=wants_moments, neighbours=self._neighbours,
         )
         self._check_coverage(results.coverage)
         self.coverage = results.coverage
@@ -262,8 +267,9 @@ class FFLUX(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         if results.moments is not None:
             self.results["charges"] = results.charges.copy()
-            origin = atoms.get_center_of_mass() / BOHR
-            self.results["dipole"] = BOHR * results.dipole(positions, origin)
+            masses = atoms.get_masses()
+            origin = masses @ results.positions / masses.sum()
+            self.results["dipole"] = BOHR * results.dipole(origin)
 
     def _require_charges(self, assignment):
         for model, found in zip(self._forcefield.models, assignment.atoms_of_model, strict=True):

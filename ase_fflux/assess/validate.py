@@ -64,9 +64,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
     if model.rank >= 0:
         charge_rmse = _rms(np.array([r.charges for r in results]) - test.moments[:, :, 0])
     if model.rank >= 1:
-        dipole_rmse = BOHR * _rms(test.dipoles - [
-            r.dipole(x, np.zeros(3)) for r, x in zip(results, test.geometries, strict=True)
-        ])
+        dipole_rmse = BOHR * _rms(test.dipoles - [r.dipole() for r in results])
     return HeldOutErrors(
         frames=len(test),
         energy_rmse_kj_per_mol=_rms(energy),

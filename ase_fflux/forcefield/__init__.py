@@ -1,5 +1,6 @@
 """Energies and forces of any set of atoms from molecules' models, in atomic units, without ASE."""
 
-from ase_fflux.forcefield.force_field import ForceField, Results, load
+from ase_fflux.forcefield.force_field import ForceField, load
+from ase_fflux.forcefield.results import Results
 
 __all__ = ["ForceField", "Results", "load"]

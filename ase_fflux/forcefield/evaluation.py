@@ -30,6 +30,7 @@ from ase_fflux.model.kernels import TWO_PI, azimuths
 from ase_fflux.model.molecule import ENERGY, AtomProcess
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.symmetry import polar_angles, reflection_signs
+from ase_fflux.topology.graphs import atom_label
 
 _BLOCK = 128
 
@@ -316,7 +317,11 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
                 )
 
 
-def check(failure: np.ndarray, atoms: np.ndarray) -> None:
-    """Raise the GeometryError for a failed `sweep`; atoms (M, N) are indices in the input."""
+def check(failure: np.ndarray, atoms: np.ndarray, numbers: np.ndarray) -> None:
+    """Raise the GeometryError for a failed `sweep`.
+
+    atoms (M, N) are indices in the input, numbers (n,) its atomic numbers.
+    """
     copy, atom, status = failure
-    raise_for_status(status, atoms[copy, atom])
+    if status != OK:
+        raise_for_status(status, atom_label(atoms[copy, atom], numbers))

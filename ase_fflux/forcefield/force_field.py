@@ -5,103 +5,25 @@ every atom (`evaluation.sweep`) -> interactions between molecules -> one adjoint
 positions.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase.symbols import symbols2numbers
 
 from ase_fflux import topology
 from ase_fflux.base.errors import FFLUXError, GeometryError
-from ase_fflux.base.machine import cores, memory_available, threads_here
-from ase_fflux.forcefield.evaluation import check, pack, sweep
-from ase_fflux.forcefield.interactions.direct import MAX_LEVEL, direct_sum, highest_rank
-from ase_fflux.model.molecule import ENERGY, MoleculeModel
-from ase_fflux.model.multipoles import MAX_RANK, MOMENT_NAMES, n_moments
+from ase_fflux.forcefield.interactions.base import Interaction, System
+from ase_fflux.forcefield.interactions.direct import DirectSum
+from ase_fflux.forcefield.interactions.neighbours import NeighbourList
+from ase_fflux.forcefield.results import Results
+from ase_fflux.forcefield.species import Species
+from ase_fflux.model.multipoles import n_moments
 from ase_fflux.model.sites import adjoint_to_local, moments_to_global
+from ase_fflux.topology.graphs import atom_label
 
-
-@dataclass(frozen=True)
-class Results:
-    """What `ForceField.evaluate` returns, in hartree, bohr and e, atoms in the order of the input.
-
-    Parameters
-    ----------
-    energy : float
-        Total energy.
-    energies : (n,) array
-        Atomic energies: the intramolecular one plus half of each interaction between molecules.
-    forces : (n, 3) array
-        Negative gradient of the energy.
-    virial : (3, 3) array
-        dE/d strain (symmetric), hartree; divide by the volume for the stress.
-    coverage : (n,) array
-        Largest kernel value between the atom and any training point of its energy, in (0, 1].
-    moments : (n, K) array or None
-        Global real spherical moments in the order of `MOMENT_NAMES`, if they were needed.
-    terms : dict
-        Energies ``intramolecular``, ``electrostatic`` and ``short_range``.
-    """
-
-    energy: float
-    energies: np.ndarray
-    forces: np.ndarray
-    virial: np.ndarray
-    coverage: np.ndarray
-    moments: np.ndarray | None = None
-    terms: dict = field(default_factory=dict)
-
-    @property
-    def charges(self) -> np.ndarray | None:
-        """(n,) atomic charges (e)."""
-        return None if self.moments is None else self.moments[:, 0]
-
-    def dipole(self, positions: np.ndarray, origin: np.ndarray) -> np.ndarray:
-        """(3,) dipole moment (e bohr) of charges and atomic dipoles about an origin (bohr)."""
-        dipole = self.charges @ (positions - origin)
-        if self.moments.shape[1] >= 4:
-            z, x, y = self.moments[:, 1:4].sum(axis=0)
-            dipole = dipole + np.array([x, y, z])
-        return dipole
-
-
-class _Species:
-    """A model with its processes laid out for evaluation."""
-
-    def __init__(self, model: MoleculeModel):
-        self.model = model
-        self.n_moments = n_moments(model.rank)
-        self.energy_pack = pack(model.alf, model.processes, {ENERGY: 0}).arrays()
-        slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
-        self.moment_pack = pack(model.alf, model.processes, slots).arrays()
-
-    @cached_property
-    def posterior(self):
-        """The `Posterior` of the model."""
-        from ase_fflux.learn.joint.uncertainty import Posterior
-
-        return Posterior(self.model, threads_here(cores()), memory_available())
-
-    def __getstate__(self):
-        # the posterior may be gigabytes
-        return {name: value for name, value in vars(self).items() if name != "posterior"}
-
-    def run(self, pack_arrays, coordinates, atoms, seeds, local_torques=None, gradient=None):
-        """One sweep; returns values (M, N, S), frames (M, N, 3, 3) and exponents (M, N)."""
-        shape = coordinates.shape
-        slopes = gradient is not None
-        values = np.zeros(seeds.shape)
-        frames = np.empty((*shape[:2], 3, 3))
-        exponents = np.empty(shape[:2])
-        failure = np.zeros(3, dtype=np.int64)
-        if local_torques is None:
-            local_torques = np.zeros(shape)
-        if gradient is None:
-            gradient = np.zeros(shape)
-        sweep(coordinates, pack_arrays, slopes, seeds, local_torques, values, frames, gradient,
-              exponents, failure)
-        check(failure, atoms)
-        return values, frames, exponents
+INTRAMOLECULAR = "intramolecular"
+"""Name of the energies within molecules in `Results.terms`."""
 
 
 class ForceField:
@@ -121,36 +43,41 @@ class ForceField:
         highest rank that all models have.
     short_range : ShortRange, optional
         Pair potentials between molecules.
+    interactions : sequence of Interaction, optional
+        What acts between molecules, in place of what the four arguments before say.
     """
 
-    def __init__(self, models, electrostatics=True, level=None, rank=None, short_range=None):
+    def __init__(
+        self, models, electrostatics=True, level=None, rank=None, short_range=None,
+        interactions: Sequence[Interaction] | None = None,
+    ):
         self.models = tuple(models)
         if not self.models:
             raise FFLUXError("a force field needs at least one model")
-        self._species = [_Species(model) for model in self.models]
+        if interactions is None:
+            interactions = []
+            if electrostatics:
+                interactions.append(DirectSum.of_models(self.models, level, rank))
+            elif level is not None or rank is not None:
+                DirectSum(level, rank)  # a level that there is not is a slip all the same
+            if short_range is not None:
+                interactions.append(short_range)
+        elif not electrostatics or (level, rank, short_range) != (None, None, None):
+            raise FFLUXError(
+                "give the list of interactions or electrostatics, level, rank and short_range, "
+                "not both"
+            )
+        self.interactions = tuple(interactions)
+        names = [interaction.name for interaction in self.interactions]
+        if len(set(names)) < len(names) or INTRAMOLECULAR in names:
+            raise FFLUXError(f"interactions need different names; these are {', '.join(names)}")
+        self._species = [Species(model) for model in self.models]
         self._patterns = [
             topology.Pattern.from_geometry(
                 m.name, symbols2numbers(m.symbols), m.reference_geometry
             )
             for m in self.models
         ]
-        self.electrostatics = electrostatics
-        self.short_range = short_range
-        available = min(m.rank for m in self.models)
-        if level is not None and rank is not None:
-            raise FFLUXError("give the interaction level or the interaction rank, not both")
-        if level is None and rank is None:
-            rank = max(available, 0)
-        if level is not None and level not in range(1, MAX_LEVEL + 1):
-            raise FFLUXError(f"interaction level {level}: levels go from 1 to {MAX_LEVEL}")
-        if rank is not None and rank not in range(MAX_RANK + 1):
-            raise FFLUXError(f"interaction rank {rank}: ranks go from 0 to {MAX_RANK}")
-        if rank is not None and electrostatics and 0 <= available < rank:
-            raise FFLUXError(
-                f"interaction rank {rank} needs moments up to rank {rank}, but "
-                f"{min(self.models, key=lambda m: m.rank).name} has them up to {available}"
-            )
-        self.level, self.rank = level, rank
 
     def match(self, positions, numbers, cell=None, pbc=None, explicit=None) -> topology.Assignment:
         """Find the molecules and decide which model atom every atom is.
@@ -182,8 +109,11 @@ class ForceField:
             seeds = np.ones((*coordinates.shape[:2], 1))
             atoms = np.broadcast_to(np.arange(coordinates.shape[1]), coordinates.shape[:2])
             coordinates = np.ascontiguousarray(coordinates)
+            own = self._patterns[k].numbers
             try:
-                return species.run(species.energy_pack, coordinates, atoms, seeds)[2].sum(axis=1)
+                return species.run(
+                    species.energy_pack, coordinates, atoms, own, seeds
+                )[2].sum(axis=1)
             except GeometryError:
                 # a labelling without defined frames is no candidate; where there is no other,
                 # `evaluate` names the atom
@@ -196,7 +126,8 @@ class ForceField:
         )
 
     def evaluate(
-        self, positions, numbers, cell=None, pbc=None, assignment=None, moments=False
+        self, positions, numbers, cell=None, pbc=None, assignment=None, moments=False,
+        neighbours: NeighbourList | None = None,
     ) -> Results:
         """Energy, forces and, if wanted or needed, moments.
 
@@ -207,15 +138,22 @@ class ForceField:
         assignment : Assignment, optional
             From `match`; found anew if not given.
         moments : bool
-            Whether to return moments also where no electrostatics needs them.
+            Whether to return moments also where no interaction needs them.
+        neighbours : NeighbourList, optional
+            The caller's own, kept from call to call; pairs are listed anew if not given.
 
         Returns
         -------
         Results
             In atomic units.
         """
-        assignment, whole, groups = self._molecules(positions, numbers, cell, pbc, assignment)
-        periodic = pbc is not None and np.any(pbc)
+        assignment, system, groups = self._molecules(positions, numbers, cell, pbc, assignment)
+        several = sum(len(atoms) for _, atoms in groups) > 1
+        active = self.interactions if several or system.periodic else ()
+        models = [self.models[k] for k, _ in groups]
+        for interaction in active:
+            interaction.check(system, models)
+        whole = system.positions
         n = len(whole)
         gradient = np.zeros((n, 3))
         energies = np.zeros(n)
@@ -225,45 +163,53 @@ class ForceField:
             species = self._species[k]
             gradients[k] = np.zeros((*atoms.shape, 3))
             values, _, exponents = species.run(
-                species.energy_pack, whole[atoms], atoms, np.ones((*atoms.shape, 1)),
-                gradient=gradients[k],
+                species.energy_pack, whole[atoms], atoms, system.numbers,
+                np.ones((*atoms.shape, 1)), gradient=gradients[k],
             )
             energies[atoms] = values[..., 0]
             coverage[atoms] = np.exp(-exponents)
-        terms = {"intramolecular": energies.sum(), "electrostatic": 0.0, "short_range": 0.0}
-        several = sum(len(atoms) for _, atoms in groups) > 1
-        interact = self.electrostatics and (several or periodic)
-        if interact:
-            self._check_electrostatics(groups, periodic)
-        all_moments = None
-        if interact or moments:
-            all_moments, local = self._moments(groups, whole, n)
-        if interact:
-            terms["electrostatic"] = self._electrostatics(
-                groups, whole, assignment.molecule, all_moments, local, energies, gradient,
-                gradients,
+        terms = {INTRAMOLECULAR: float(energies.sum())}
+        terms.update((interaction.name, 0.0) for interaction in self.interactions)
+        highest = max((i.rank for i in active), default=-1)
+        local, available = {}, 0
+        if moments or highest >= 0:
+            available = max(self._species[k].n_moments for k, _ in groups)
+            all_moments, local = self._moments(
+                groups, system, max(available, n_moments(highest))
             )
+            system = replace(system, moments=all_moments)
+        cutoffs = [i.cutoff for i in active if i.cutoff is not None]
+        if cutoffs:
+            listed = (neighbours or NeighbourList(skin=0.0)).pairs(
+                whole, system.molecule, system.cell, system.pbc, max(cutoffs)
+            )
+            system = replace(system, pairs=listed)
+        virial, potential = np.zeros((3, 3)), None
+        direct = np.zeros((n, 3))
+        for interaction in active:
+            found = interaction.evaluate(system)
+            terms[interaction.name] = float(found.energies.sum())
+            energies += found.energies
+            direct += found.gradient
+            virial += found.virial
+            if found.potential is not None:
+                potential = found.potential + (0.0 if potential is None else potential)
+        if potential is not None:
+            self._add_adjoint_of_moments(groups, system, local, potential, gradients)
         for k, atoms in groups:
             gradient[atoms] += gradients[k]
         # a strain moves whole molecules as it moves their atoms, so the virial of what depends on
         # unwrapped coordinates alone is their product with the gradient
-        virial = whole.T @ gradient
-        if self.short_range is not None and (several or periodic):
-            pair_energies, pair_gradient, pair_virial = self.short_range.evaluate(
-                whole, numbers, assignment.molecule, cell, pbc if periodic else (False,) * 3
-            )
-            terms["short_range"] = pair_energies.sum()
-            energies += pair_energies
-            gradient += pair_gradient
-            virial += pair_virial
+        virial += whole.T @ gradient
         return Results(
             energy=float(energies.sum()),
             energies=energies,
-            forces=-gradient,
+            forces=-(gradient + direct),
             virial=0.5 * (virial + virial.T),
             coverage=coverage,
-            moments=all_moments,
-            terms={name: float(value) for name, value in terms.items()},
+            positions=whole,
+            moments=system.moments if system.moments is None else system.moments[:, :available],
+            terms=terms,
         )
 
     def uncertainty(self, positions, numbers, cell=None, pbc=None, assignment=None):
@@ -290,7 +236,8 @@ class ForceField:
         """
         from ase_fflux.learn.joint.uncertainty import Uncertainty
 
-        _, whole, groups = self._molecules(positions, numbers, cell, pbc, assignment)
+        _, system, groups = self._molecules(positions, numbers, cell, pbc, assignment)
+        whole = system.positions
         variance, energies, forces = 0.0, np.zeros(len(whole)), np.zeros(whole.shape)
         for k, molecules in groups:
             for atoms in molecules:
@@ -300,43 +247,34 @@ class ForceField:
         return Uncertainty(float(np.sqrt(variance)), energies, forces)
 
     def _molecules(self, positions, numbers, cell, pbc, assignment):
-        """Assignment, positions of whole molecules, and [(k, atoms (M, N) of molecules)]."""
-        positions = np.asarray(positions, dtype=float)
+        """Assignment, the `System` of whole molecules, and [(k, atoms (M, N) of molecules)]."""
+        positions, numbers = np.asarray(positions, dtype=float), np.asarray(numbers)
         if not np.isfinite(positions).all():
             bad = np.flatnonzero(~np.isfinite(positions).all(axis=-1))[0]
-            raise GeometryError(f"the position of atom {bad} is not a number")
+            raise GeometryError(f"the position of {atom_label(bad, numbers)} is not a number")
         if assignment is None:
             assignment = self.match(positions, numbers, cell, pbc)
-        periodic = pbc is not None and np.any(pbc)
-        whole = assignment.unwrap(positions, cell, pbc) if periodic else positions
+        pbc = np.broadcast_to(False if pbc is None else np.asarray(pbc, dtype=bool), 3)
+        cell = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float)
+        # always another array than the caller's, who may move his atoms while the results live
+        whole = assignment.unwrap(positions, cell, pbc) if pbc.any() else positions.copy()
         groups = [
             (k, atoms) for k, atoms in enumerate(assignment.atoms_of_model) if len(atoms)
         ]
-        return assignment, whole, groups
+        return assignment, System(whole, numbers, assignment.molecule, cell, pbc), groups
 
-    def _check_electrostatics(self, groups, periodic):
-        for k, _ in groups:
-            if self.models[k].rank < 0:
-                raise FFLUXError(
-                    f"the model {self.models[k].name} has no charges or moments, so that molecules "
-                    "cannot interact: use electrostatics=False to leave that interaction out"
-                )
-        if periodic:
-            raise FFLUXError(
-                "electrostatics of periodic systems is not available yet: set atoms.pbc = False "
-                "for a molecule or cluster in vacuum, or use electrostatics=False"
-            )
-
-    def _moments(self, groups, whole, n):
-        """Global moments (n, K) of all atoms, and {k: (local moments, frames)}."""
-        moments = np.zeros((n, max(self._species[k].n_moments for k, _ in groups)))
+    def _moments(self, groups, system, n_columns):
+        """Global moments (n, n_columns) of all atoms, and {k: (local moments, frames)}."""
+        moments = np.zeros((len(system.positions), n_columns))
         local = {}
         for k, atoms in groups:
             species = self._species[k]
             if species.n_moments == 0:
                 raise FFLUXError(f"the model {species.model.name} has no charges or moments")
             seeds = np.zeros((*atoms.shape, species.n_moments))
-            values, frames, _ = species.run(species.moment_pack, whole[atoms], atoms, seeds)
+            values, frames, _ = species.run(
+                species.moment_pack, system.positions[atoms], atoms, system.numbers, seeds
+            )
             local[k] = values, frames
             rotated = moments_to_global(
                 frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments)
@@ -344,32 +282,19 @@ class ForceField:
             moments[atoms.ravel(), : species.n_moments] = rotated
         return moments, local
 
-    def _electrostatics(
-        self, groups, whole, molecule, moments, local, energies, gradient, gradients
-    ):
-        """Add electrostatics to energies and gradients; returns its energy."""
-        needed = n_moments(self.rank if self.level is None else highest_rank(self.level))
-        if needed > moments.shape[1]:
-            moments = np.pad(moments, ((0, 0), (0, needed - moments.shape[1])))
-        energy, d_position, d_moment = direct_sum(
-            whole, moments, molecule, level=self.level, rank=self.rank
-        )
-        # the energy is bilinear in the moments: half of Q dE/dQ is each atom's share
-        energies += 0.5 * np.einsum("ak,ak->a", moments, d_moment)
-        gradient += d_position
+    def _add_adjoint_of_moments(self, groups, system, local, potential, gradients):
+        """Carry dE/dQ (n, K) of the global moments to the positions."""
         for k, atoms in groups:
             species = self._species[k]
             values, frames = local[k]
-            potential = d_moment[atoms.ravel(), : species.n_moments]
             seeds, torques = adjoint_to_local(
                 frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments),
-                np.ascontiguousarray(potential),
+                np.ascontiguousarray(potential[atoms.ravel(), : species.n_moments]),
             )
             species.run(
-                species.moment_pack, whole[atoms], atoms, seeds.reshape(values.shape),
-                torques.reshape(*atoms.shape, 3), gradients[k],
+                species.moment_pack, system.positions[atoms], atoms, system.numbers,
+                seeds.reshape(values.shape), torques.reshape(*atoms.shape, 3), gradients[k],
             )
-        return energy
 
 
 def load(model, **options) -> ForceField:

@@ -30,28 +30,26 @@ def n_features(n_atoms: int) -> int:
     return 1 if n_atoms == 2 else 3 * n_atoms - 6
 
 
-def raise_for_status(status: int, atom: int, others: str = "") -> None:
+def raise_for_status(status: int, atom: str) -> None:
     """Raise the GeometryError that belongs to a status of `local_features`.
 
     Parameters
     ----------
     status : int
         One of the status constants of this module.
-    atom : int
-        Index of the atom to name.
-    others : str
-        Further words on where it is.
+    atom : str
+        The atom in words.
     """
     if status == LINEAR_FRAME:
         raise GeometryError(
-            f"the local frame of atom {atom}{others} is linear: the three atoms that define it are "
+            f"the local frame of {atom} is linear: the three atoms that define it are "
             "on one line; choose another frame (alf) for this atom when the model is trained"
         )
     if status == COINCIDENT:
-        raise GeometryError(f"another atom is on the spot of atom {atom}{others}; separate them")
+        raise GeometryError(f"another atom is on the spot of {atom}; separate them")
     if status == ON_Z_AXIS:
         raise GeometryError(
-            f"an atom is exactly on the z-axis of the local frame of atom {atom}{others}, where "
+            f"an atom is exactly on the z-axis of the local frame of {atom}, where "
             "its azimuth is undefined; displace it slightly"
         )
 
@@ -255,7 +253,7 @@ def feature_jacobians(geometries, alf, atom: int) -> np.ndarray:
         geometries, np.ascontiguousarray(alf, dtype=np.int64), atom, np.arange(f),
         np.empty((len(geometries), 3 * f)), jacobians,
     )
-    raise_for_status(failure[1], atom, f" in geometry {failure[0]}")
+    raise_for_status(failure[1], f"atom {atom + 1} in geometry {failure[0] + 1}")
     return jacobians
 
 
@@ -289,7 +287,7 @@ def _normalised(vectors, atom):
 
 def _check(failed, status, atom):
     if failed.any():
-        raise_for_status(status, atom, f" in geometry {int(np.argmax(failed))}")
+        raise_for_status(status, f"atom {atom + 1} in geometry {int(np.argmax(failed)) + 1}")
 
 
 def geometry_from_features(features: np.ndarray, alf_row, n_atoms: int) -> np.ndarray:

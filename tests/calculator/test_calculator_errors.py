@@ -90,7 +90,7 @@ def test_set_rebuilds_what_depends_on_it(mixture):
     full = mixture.get_potential_energy()
     mixture.calc.set(electrostatics=False)
     without = mixture.get_potential_energy()
-    assert mixture.calc.energy_terms["electrostatic"] == 0
+    assert set(mixture.calc.energy_terms) == {"intramolecular", "short_range"}
     mixture.calc.set(electrostatics=True)
     assert mixture.get_potential_energy() == full != without
     mixture.calc.set(level=1)
@@ -115,7 +115,7 @@ def _in_line(atoms):
         (lambda a: _put(a, 2, [np.nan, 0, 0]), GeometryError, r"atom 2 \(F\) .* not finite"),
         (lambda a: _put(a, 2, a.positions[4]), GeometryError, r"atom 2 \(F\) and atom 4 \(Br\)"),
         (lambda a: a[1:], TopologyError, "no model fits"),
-        (_in_line, GeometryError, "frame of atom 3 is linear"),
+        (_in_line, GeometryError, r"frame of atom \d \(Cl\) is linear"),
     ],
 )
 def test_atoms_without_an_energy(molecule, spoil, error, message):

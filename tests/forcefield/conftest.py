@@ -5,6 +5,9 @@ import pytest
 from ase.symbols import symbols2numbers
 from scipy.spatial.transform import Rotation
 
+from ase_fflux.forcefield.interactions.base import System
+from ase_fflux.forcefield.interactions.neighbours import NeighbourList
+
 CELL = np.array([[21.0, 0, 0], [3.0, 20.0, 0], [-2.0, 4.0, 22.0]])
 
 
@@ -48,3 +51,23 @@ def pair_potentials():
         "H-H": {"buckingham": [60.0, 0.25, 1.0]},
         "Br-Cl": {"lj": [0.01, 3.4]},
     }
+
+
+def _evaluated(
+    interaction, positions, numbers, molecule, cell=None, pbc=(False,) * 3, moments=None
+):
+    cell = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float)
+    positions, molecule = np.asarray(positions, dtype=float), np.asarray(molecule)
+    pbc = np.array(pbc)
+    pairs = None
+    if interaction.cutoff is not None:
+        pairs = NeighbourList().pairs(positions, molecule, cell, pbc, interaction.cutoff)
+    system = System(positions, np.asarray(numbers), molecule, cell, pbc, moments, pairs)
+    interaction.check(system, [])
+    return interaction.evaluate(system)
+
+
+@pytest.fixture(scope="session")
+def evaluated():
+    """``evaluated(interaction, positions, numbers, molecule, cell, pbc, moments)``."""
+    return _evaluated

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import BOHR, HARTREE_KJ
-from ase_fflux.forcefield.interactions.direct import direct_sum
+from ase_fflux.forcefield.interactions.direct import DirectSum, direct_sum
 from ase_fflux.model.frames import features_and_frames
 from ase_fflux.model.multipoles import (
     MOMENT_NAMES,
@@ -261,11 +261,14 @@ def test_published_water_dimer(reference):
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-6])
-def test_coincident_atoms(shift):
+def test_coincident_atoms(evaluated, shift):
     positions, moments, molecule = sites(8)
     positions[3] = positions[1] + shift
-    with pytest.raises(GeometryError, match="atoms 1 and 3 .* on one spot"):
+    with pytest.raises(GeometryError, match="on one spot"):
         direct_sum(positions, moments, molecule, rank=2)
+    numbers = np.arange(1, 1 + len(positions))
+    with pytest.raises(GeometryError, match=r"atom \d \(He\) and atom \d \(Be\) of different"):
+        evaluated(DirectSum(rank=2), positions, numbers, molecule, moments=moments)
     positions[3] += 2.0
     positions[2] = positions[1]  # of the same molecule: does not matter here
     assert math.isfinite(direct_sum(positions, moments, molecule, rank=2)[0])

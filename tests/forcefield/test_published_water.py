@@ -14,7 +14,7 @@ def test_published_monomer(published_water, reference):
     results = ForceField([published_water]).evaluate(x, np.array([8, 1, 1]))
     assert abs(results.energy + 76.464214418019) < 1e-10
     assert results.terms == {
-        "intramolecular": results.energy, "electrostatic": 0.0, "short_range": 0.0
+        "intramolecular": results.energy, "electrostatic": 0.0
     }
 
 

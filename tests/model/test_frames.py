@@ -120,9 +120,9 @@ def test_diatomic_has_one_feature():
 @pytest.mark.parametrize(
     "positions, words",
     [
-        ([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 1]], "atom 0 in geometry 0 is linear"),
-        ([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], "on the spot of atom 0"),
-        ([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 2]], "z-axis of the local frame of atom 0"),
+        ([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 1]], "atom 1 in geometry 1 is linear"),
+        ([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], "on the spot of atom 1 in"),
+        ([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 2]], "z-axis of the local frame of atom 1 in"),
     ],
 )
 def test_geometries_without_a_value_are_refused(positions, words):

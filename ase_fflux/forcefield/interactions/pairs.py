@@ -17,9 +17,14 @@ from ase.data import atomic_numbers
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.jit import njit
 from ase_fflux.base.units import BOHR, HARTREE
+from ase_fflux.forcefield.interactions.base import (
+    COINCIDENT,
+    Derivatives,
+    System,
+    raise_for_coincident,
+)
 
 _PARAMETERS = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}
-_SMALL_DISTANCE = 1e-4
 
 
 @njit
@@ -32,22 +37,22 @@ def _pair(r, c):
 
 
 @njit
-def _add_pair(i, j, x, y, z, weight, kinds, table, cutoff, energies, gradient, virial):
+def _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
     """Add a pair whose atoms are (x, y, z) apart; returns whether they are on one spot."""
     c = table[kinds[i], kinds[j]]
     r = np.sqrt(x * x + y * y + z * z)
     if c[6] == 0.0 or (cutoff > 0.0 and r >= cutoff):
         return False
-    if r < _SMALL_DISTANCE:
+    if r < COINCIDENT:
         return True
     energy, slope = _pair(r, c)
     energy -= c[4] + (r - cutoff) * c[5]
     slope -= c[5]
-    energies[i] += 0.5 * weight * energy
-    energies[j] += 0.5 * weight * energy
+    energies[i] += 0.5 * energy
+    energies[j] += 0.5 * energy
     d = (x, y, z)
     for k in range(3):
-        g = weight * slope / r * d[k]
+        g = slope / r * d[k]
         gradient[i, k] -= g
         gradient[j, k] += g
         for h in range(3):
@@ -64,24 +69,29 @@ def _all_pairs(positions, molecule, kinds, table, cutoff, energies, gradient, vi
                 x = positions[j, 0] - positions[i, 0]
                 y = positions[j, 1] - positions[i, 1]
                 z = positions[j, 2] - positions[i, 2]
-                if _add_pair(
-                    i, j, x, y, z, 1.0, kinds, table, cutoff, energies, gradient, virial
-                ):
+                if _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
                     return j, i
     return -1, -1
 
 
 @njit
 def _listed_pairs(
-    first, second, vectors, shifted, molecule, kinds, table, cutoff, energies, gradient, virial
+    first, second, images, cell, positions, kinds, table, cutoff, energies, gradient, virial
 ):
-    """As `_all_pairs` for a neighbour list in which every pair stands twice."""
+    """As `_all_pairs` for `Pairs`."""
     for p in range(len(first)):
         i, j = first[p], second[p]
-        if shifted[p] or molecule[i] != molecule[j]:
-            x, y, z = vectors[p, 0], vectors[p, 1], vectors[p, 2]
-            if _add_pair(i, j, x, y, z, 0.5, kinds, table, cutoff, energies, gradient, virial):
-                return min(i, j), max(i, j)
+        x = positions[j, 0] - positions[i, 0]
+        y = positions[j, 1] - positions[i, 1]
+        z = positions[j, 2] - positions[i, 2]
+        for k in range(3):
+            turns = images[p, k]
+            if turns != 0:
+                x += turns * cell[k, 0]
+                y += turns * cell[k, 1]
+                z += turns * cell[k, 2]
+        if _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
+            return i, j
     return -1, -1
 
 
@@ -136,79 +146,35 @@ class ShortRange:
             coefficients[a, b] = coefficients[b, a] = values
         return cls(numbers, coefficients, None if cutoff is None else cutoff / BOHR)
 
-    def evaluate(
-        self, positions, numbers, molecule, cell=None, pbc=(False, False, False)
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies and derivatives.
+    name = "short_range"
+    rank = -1
+    short_ranged = True
 
-        Atoms of one molecule do not interact, but they do with the periodic images of that
-        molecule. Molecules must not be cut at the cell boundary.
-
-        Parameters
-        ----------
-        positions : (S, 3) array
-            Positions in bohr, molecules unwrapped.
-        numbers : (S,) int array
-            Atomic numbers.
-        molecule : (S,) int array
-            Number of the molecule of each atom.
-        cell : (3, 3) array, optional
-            Cell vectors in bohr.
-        pbc : three bool
-            Periodic directions; there must be a cut-off if there are any.
-
-        Returns
-        -------
-        energies : (S,) array
-            Half of each pair energy to each of its atoms, in hartree.
-        gradient : (S, 3) array
-            dE/dR in hartree/bohr.
-        virial : (3, 3) array
-            Sum over pairs of d_a dE/dd_b in hartree, d from one atom to the other.
-
-        Raises
-        ------
-        FFLUXError
-            For periodic boundaries without cut-off or cell.
-        GeometryError
-            Two atoms of different molecules on one spot, or positions that are not finite.
-        """
-        positions = np.ascontiguousarray(positions, dtype=float)
-        molecule = np.ascontiguousarray(molecule, dtype=np.int64)
-        n = len(positions)
-        energies, gradient, virial = np.zeros(n), np.zeros((n, 3)), np.zeros((3, 3))
-        out = (energies, gradient, virial)
-        if not np.isfinite(positions).all():
-            raise GeometryError("positions of the atoms are not finite numbers")
-        numbers = np.asarray(numbers, dtype=np.int64)
-        kinds = np.searchsorted(self.numbers, numbers)
-        kinds[~np.isin(numbers, self.numbers)] = len(self.numbers)
-        common = (molecule, kinds, self._table, self.cutoff or 0.0, *out)
-        if not np.any(pbc):
-            coincident = _all_pairs(positions, *common)
-        else:
-            coincident = _listed_pairs(*self._neighbours(positions, cell, pbc), *common)
-        if coincident[0] >= 0:
-            raise GeometryError(
-                f"atoms {coincident[0]} and {coincident[1]} of different molecules (or periodic "
-                "images) are on one spot; separate them"
-            )
-        return out
-
-    def _neighbours(self, positions, cell, pbc):
-        from ase.neighborlist import primitive_neighbor_list  # slow to import
-
-        if self.cutoff is None:
+    def check(self, system: System, models) -> None:
+        """Refuse periodic boundaries without a cut-off; see `Interaction.check`."""
+        if system.periodic and self.cutoff is None:
             raise FFLUXError(
                 "short-range potentials need a cut-off with periodic boundaries; give one"
             )
-        if cell is None:
-            raise FFLUXError("short-range potentials with periodic boundaries need a cell")
-        cell = np.asarray(cell, dtype=float)
-        first, second, vectors, shifts = primitive_neighbor_list(
-            "ijDS", pbc, cell, positions, self.cutoff, self_interaction=False
-        )
-        return first, second, vectors, shifts.any(axis=1)
+
+    def evaluate(self, system: System) -> Derivatives:
+        """Half of each pair energy to each of its atoms; see `Interaction.evaluate`."""
+        positions = np.ascontiguousarray(system.positions, dtype=float)
+        n = len(positions)
+        energies, gradient, virial = np.zeros(n), np.zeros((n, 3)), np.zeros((3, 3))
+        if not np.isfinite(positions).all():
+            raise GeometryError("positions of the atoms are not finite numbers")
+        numbers = np.asarray(system.numbers, dtype=np.int64)
+        kinds = np.searchsorted(self.numbers, numbers)
+        kinds[~np.isin(numbers, self.numbers)] = len(self.numbers)
+        common = (kinds, self._table, self.cutoff or 0.0, energies, gradient, virial)
+        if self.cutoff is None:
+            coincident = _all_pairs(positions, system.molecule, *common)
+        else:
+            coincident = _listed_pairs(*system.pairs, system.cell, positions, *common)
+        if coincident[0] >= 0:
+            raise_for_coincident(system, *coincident)
+        return Derivatives(energies, gradient, virial)
 
     @cached_property
     def _table(self) -> np.ndarray:

@@ -106,7 +106,7 @@ def class_points(
             np.ascontiguousarray(geometries), np.ascontiguousarray(alf, dtype=np.int64), atom,
             slot[order], extended, jacobians,
         )
-        raise_for_status(failure[1], atom, f" in geometry {failure[0]}")
+        raise_for_status(failure[1], f"atom {atom + 1} in geometry {failure[0] + 1}")
         values = extended[:, slot[order]]
         values[:, polar[feature]] -= 0.5 * np.pi
         columns[m] = sign * values

@@ -1,0 +1,135 @@
+"""What an interaction between molecules is: the protocol that the force field sums over.
+
+The force field knows molecules; an interaction knows sites at positions with global moments. It
+returns derivatives by both at constant other, and the force field carries dE/dQ back through the
+rotation of the moments, the processes and the features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ase_fflux.base.errors import GeometryError
+from ase_fflux.forcefield.interactions.neighbours import Pairs
+from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.topology.graphs import atom_label
+
+COINCIDENT = 1e-4
+"""Distance (bohr) below which atoms of different molecules are on one spot."""
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """The sites that interact, in atomic units.
+
+    Attributes
+    ----------
+    positions : (n, 3) array
+        bohr; no molecule is cut at the boundary of the cell.
+    numbers : (n,) int array
+        Atomic numbers.
+    molecule : (n,) int array
+        Atoms with the same number are one molecule: they do not interact, but they do with the
+        periodic images of that molecule.
+    cell : (3, 3) array
+        Cell vectors in rows, bohr; zero where there is none.
+    pbc : (3,) bool array
+        Periodic directions.
+    moments : (n, K) array or None
+        Moments in global axes, in the order of `MOMENT_NAMES`; None where no interaction needs
+        them, and in `Interaction.check`, which comes before they are known.
+    pairs : Pairs or None
+        Neighbours within the longest cut-off of all interactions; None where none has a cut-off.
+    """
+
+    positions: np.ndarray
+    numbers: np.ndarray
+    molecule: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+    moments: np.ndarray | None = None
+    pairs: Pairs | None = None
+
+    @property
+    def periodic(self) -> bool:
+        """Whether any direction is periodic."""
+        return bool(self.pbc.any())
+
+
+class Derivatives(NamedTuple):
+    """Energy of an interaction and its derivatives.
+
+    Attributes
+    ----------
+    energies : (n,) array
+        Hartree, each atom's share; the energy is their sum.
+    gradient : (n, 3) array
+        dE/dR at constant global moments, hartree/bohr.
+    virial : (3, 3) array
+        dE/d strain at constant global moments, hartree.
+    potential : (n, K) array or None
+        dE/dQ at constant positions; None where the energy does not depend on moments.
+    """
+
+    energies: np.ndarray
+    gradient: np.ndarray
+    virial: np.ndarray
+    potential: np.ndarray | None = None
+
+
+class Interaction(Protocol):
+    """An energy between molecules; immutable, picklable, and the same from any thread.
+
+    Attributes
+    ----------
+    name : str
+        By which `Results.terms` has its energy.
+    rank : int
+        Highest rank of moments that it reads, -1 if none.
+    cutoff : float or None
+        Distance (bohr) to which it needs `System.pairs`; None if it needs none.
+    short_ranged : bool
+        Whether it keeps molecules apart.
+    """
+
+    name: str
+    rank: int
+    cutoff: float | None
+    short_ranged: bool
+
+    def check(self, system: System, models: Sequence[MoleculeModel]) -> None:
+        """Refuse what cannot be done, before anything is computed.
+
+        Parameters
+        ----------
+        system : System
+            Without moments and pairs.
+        models : sequence of MoleculeModel
+            Of the molecules that are there.
+
+        Raises
+        ------
+        FFLUXError
+            Saying what is missing and what to do about it.
+        """
+
+    def evaluate(self, system: System) -> Derivatives:
+        """Energies and derivatives.
+
+        Raises
+        ------
+        GeometryError
+            Atoms of different molecules on one spot, or numbers that are not finite.
+        """
+
+
+def raise_for_coincident(system: System, a: int, b: int) -> None:
+    """Raise the GeometryError that names atoms a and b."""
+    a, b = sorted((int(a), int(b)))
+    image = " (or periodic images)" if system.periodic else ""
+    raise GeometryError(
+        f"{atom_label(a, system.numbers)} and {atom_label(b, system.numbers)} of different "
+        f"molecules{image} are on one spot; separate them"
+    )
