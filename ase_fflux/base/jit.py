@@ -1,19 +1,71 @@
-"""Compilation settings shared by every numba kernel of the package."""
+"""Compilation settings shared by every numba kernel of the package, and a cache that mends itself.
+
+numba keeps what it compiled in files. Where one of them was cut (quota, crash, full disk) loading
+it raises whatever unpickling runs into, and where none can be written it raises as well; both cost
+a compilation here, and one line that says so.
+"""
+
+import multiprocessing
+import warnings
 
 import numba
+from numba.core.caching import FunctionCache
+
+from ase_fflux.base.errors import FFLUXWarning
+
+_told: set[str] = set()
 
 
 def njit(function):
     """Compile lazily with fastmath, without the GIL, cached on disk where that is possible.
 
-    A cache that cannot be written (read-only home and package directory) costs the compilation
-    at each start instead of failing.
+    With ``NUMBA_DISABLE_JIT=1`` the function is left as it is, as numba does.
     """
-    options = dict(fastmath=True, nogil=True, error_model="numpy")
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError as error:
-        if "cache" not in str(error) and "locator" not in str(error):
-            raise
-        return numba.njit(function, **options)
+    compiled = numba.njit(function, fastmath=True, nogil=True, error_model="numpy")
+    if compiled is not function:
+        try:
+            # what Dispatcher.enable_caching does, with another class
+            compiled._cache = _MendedCache(function)
+        except RuntimeError as error:  # numba finds no folder that it may write to
+            _tell_once(f"compiled code cannot be kept: {error}", _ELSEWHERE)
+    return compiled
 
+
+_ELSEWHERE = "every start compiles anew; name a folder that can be written in NUMBA_CACHE_DIR"
+
+
+class _MendedCache(FunctionCache):
+    """numba's cache of one function; damaged files are replaced."""
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling damaged bytes raises anything
+            _tell_once(
+                f"compiled code in {self.cache_path} is damaged ({_first_line(error)})",
+                "it is compiled anew",
+            )
+            try:
+                self.flush()
+            except OSError:
+                pass  # said when the new code cannot be saved
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _tell_once(
+                f"compiled code cannot be kept in {self.cache_path} ({error.strerror})", _ELSEWHERE
+            )
+
+
+def _tell_once(what: str, consequence: str) -> None:
+    """Warn once for each consequence, and not in the workers of a process that has said it."""
+    if consequence not in _told and multiprocessing.parent_process() is None:
+        _told.add(consequence)
+        warnings.warn(f"{what}: {consequence}", FFLUXWarning, stacklevel=3)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
