@@ -14,6 +14,7 @@ from ase_fflux.assess.curves import (
     write_s_curves,
 )
 from ase_fflux.base.outputs import OutputFiles
+from ase_fflux.base.store import write_text
 from ase_fflux.base.text import aligned
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.molecule import ENERGY
@@ -199,7 +200,7 @@ def write_log(
         table.append((s["atom"], s["property"], str(s["points"]), *numbers, s["unit"]))
     text = [*head, "", *aligned(models, range(1, 8)), "", *aligned(steps, range(1, 7))]
     text += ["", "errors on held-out points", *aligned(table, range(1, 6))] if errors else []
-    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(text) + "\n")
 
 
 def started_from(job: Job, result: TrainingResult) -> str:

@@ -1,5 +1,8 @@
 """Errors that are the user's to mend, and warnings; the command line prints each as one line."""
 
+import errno
+import os
+
 
 class FFLUXError(ValueError):
     """Base class: what is wrong, where, and what to do about it."""
@@ -35,3 +38,10 @@ class FFLUXWarning(UserWarning):
 
 class CoverageWarning(FFLUXWarning):
     """A geometry lies outside of what the training data cover."""
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be read or written, in words."""
+    if error.errno is None and "requested and" in str(error):  # numpy's words for a full disk
+        return os.strerror(errno.ENOSPC)
+    return error.strerror or str(error) or type(error).__name__

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux import __version__
+from ase_fflux.base.claims import held
+from ase_fflux.base.store import told, write_text
 
 
 @contextmanager
@@ -30,6 +32,7 @@ class OutputFiles:
     """
 
     def __init__(self, prefix: str | Path, suffixes: Iterable[str]):
+        self.prefix = prefix
         self._paths = {suffix: Path(f"{prefix}{suffix}") for suffix in suffixes}
 
     def __getitem__(self, suffix: str) -> Path:
@@ -39,6 +42,10 @@ class OutputFiles:
     def written(self) -> list[str]:
         """Names of the files that exist, in the order of the suffixes."""
         return [str(path) for path in self._paths.values() if path.exists()]
+
+    def held(self, command: str):
+        """A context in which no other command writes files of this prefix, see `claims.held`."""
+        return held(self.prefix, command)
 
     def set_aside(self) -> str | None:
         """Rename whatever is there under these names to numbered backups ``name.~n~``.
@@ -53,7 +60,8 @@ class OutputFiles:
         """
         paths = self._paths.values()
         for parent in {path.parent for path in paths}:
-            parent.mkdir(parents=True, exist_ok=True)
+            with told(parent, "made"):
+                parent.mkdir(parents=True, exist_ok=True)
         there = [path for path in paths if path.exists()]
         if not there:
             return None
@@ -61,7 +69,8 @@ class OutputFiles:
         while any(_backup(path, number).exists() for path in paths):
             number += 1
         for path in there:
-            path.rename(_backup(path, number))
+            with told(path, "renamed"):
+                path.rename(_backup(path, number))
         names = ", ".join(_backup(path, number).name for path in there)
         return f"kept the earlier output as {names}"
 
@@ -77,9 +86,11 @@ def write_json(path: Path, content: dict) -> None:
     ------
     ValueError
         A number that is not finite, which JSON does not have.
+    FFLUXError
+        A file that cannot be written.
     """
     text = json.dumps(content, indent=2, default=_plain, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _plain(value):
@@ -92,7 +103,7 @@ def write_csv(path: Path, columns: dict[str, Iterable]) -> None:
     """Write equally long columns under their names, numbers with the digits that restore them."""
     rows = zip(*columns.values(), strict=True)
     lines = [",".join(columns), *(",".join(_cell(value) for value in row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _cell(value) -> str:

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from ase_fflux import __version__
-from ase_fflux.base.errors import FFLUXError, FFLUXWarning
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning, reason
 from ase_fflux.base.text import printable
 
 VERBS = {
@@ -68,7 +68,9 @@ def main(argv: list[str] | None = None) -> int:
                 return 2
             args = parser(verb).parse_args(argv)
             args.command = printable(shlex.join(["fflux", *argv]))
-            return _module(args.verb).run(args) or 0
+            status = _module(args.verb).run(args) or 0
+            sys.stdout.flush()  # here, where a full disk behind it can still be told
+            return status
         except FFLUXError as error:
             return _fail(str(error))
         except BrokenPipeError:
@@ -76,10 +78,8 @@ def main(argv: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except OSError as error:
-            if error.errno is None:
-                raise
-            return _fail(f"{error.filename}: {error.strerror}" if error.filename else
-                         f"{error.strerror} (while writing or reading a file)")
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{where}{reason(error)}")
         except MemoryError as error:
             return _fail(f"out of memory ({str(error) or 'no more to be had'})")
         except KeyboardInterrupt:

@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             "from": None if guesses is None else digest(find_model(args.guesses)),
             "inputs_sha256": {file: digest(Path(file)) for file in files},
         }
-        finished, same = claim(folder, asked)
+        finished, differ = claim(folder, asked)
         for message in data.warnings:
             warnings.warn(message, FFLUXWarning, stacklevel=1)
         counts = [len(atom.training) for atom in data.atoms]
@@ -139,11 +139,11 @@ def run(args: argparse.Namespace) -> int:
               f"training points, held out: {data.held_out}")
         print(plan_jobs(jobs) if executor is None else
               f"{len(jobs)} models on the dask scheduler {args.scheduler}")
-        if finished and same:
+        if finished and not differ:
             print(f"{finished} of {len(jobs)} models were finished before")
         elif finished:
-            print(f"{folder} is of other settings or inputs: models that they change are trained "
-                  "anew")
+            print(f"{folder} is of other settings or inputs ({'; '.join(differ)}): models that "
+                  "they change are trained anew")
         restored = []
         try:
             with options.progress("training", len(jobs)) as advance:

@@ -49,12 +49,12 @@ bytes.
 import io
 import json
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.errors import GeometryError, ModelError
+from ase_fflux.base.errors import FFLUXError, ModelError, reason
+from ase_fflux.base.store import DAMAGE, archive, words, write_bytes
 from ase_fflux.formats.bundle_reader import (
     CHECKED,
     FORMAT,
@@ -71,10 +71,6 @@ from ase_fflux.model.process import GaussianProcess
 SUFFIX = ".fflux"
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
-    OverflowError, MemoryError, KeyError, ValueError, TypeError,
-)
 
 
 def write_bundle(path: str | Path, model: MoleculeModel) -> None:
@@ -106,21 +102,18 @@ def write_bundle(path: str | Path, model: MoleculeModel) -> None:
         text = json.dumps(header, indent=1, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the provenance of {model.name} is not JSON: {error}") from None
-    bundle = io.BytesIO()  # in memory, so that no half-written file stays behind
-    with zipfile.ZipFile(bundle, "w") as archive:
-        _add(archive, HEADER, text.encode())
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as made:
+        _add(made, HEADER, text.encode())
         for name, array in arrays.items():
             content = io.BytesIO()
             array = np.ascontiguousarray(array, dtype="<f8")
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
-            _add(archive, f"{name}.npy", content.getvalue())
+            _add(made, f"{name}.npy", content.getvalue())
     try:
-        with open(path, "xb") as file:
-            file.write(bundle.getvalue())
-    except FileExistsError:
-        raise ModelError(f"{path} exists; remove it or choose another name") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from None
+        write_bytes(path, bundle.getvalue(), new=True)
+    except FFLUXError as error:
+        raise ModelError(str(error)) from None
 
 
 def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
@@ -185,11 +178,11 @@ def _add_process(arrays: dict, g: int, gp: GaussianProcess, weights, checked) ->
     arrays[f"{g}_check"] = gp.predict(checked)
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+def _add(made: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _EPOCH)  # no clock and no system, for the same bytes always
     entry.create_system, entry.external_attr = 3, 0o644 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(entry, content)
+    made.writestr(entry, content)
 
 
 def read_bundle(path: str | Path) -> MoleculeModel:
@@ -212,19 +205,20 @@ def read_bundle(path: str | Path) -> MoleculeModel:
     """
     path = Path(path)
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not zipfile.is_zipfile(content):
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
+    if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ModelError(
             f"{path} is not a bundle, or a truncated one: fetch it again or rebuild it"
         )
     try:
-        with zipfile.ZipFile(content) as archive:
-            return BundleReader(archive).model()
+        with archive(content) as opened:
+            return BundleReader(opened).model()
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    except (GeometryError, *_DAMAGE) as error:
-        raise ModelError(f"{path} is damaged ({error}): fetch it again or rebuild it") from None
+    except DAMAGE as error:
+        fault = f"{path} is damaged ({words(error)})"
+        raise ModelError(f"{fault}: fetch it again or rebuild it") from None

@@ -1,13 +1,12 @@
 """What is read from a bundle, checked; the format is described in `ase_fflux.formats.bundle`."""
 
-import io
-import json
 import zipfile
 
 import numpy as np
 from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import ModelError
+from ase_fflux.base.store import parse_json, read_array
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.frames import features, n_features
@@ -50,7 +49,7 @@ class BundleReader:
 
     def __init__(self, archive: zipfile.ZipFile):
         self.archive = archive
-        header = json.loads(archive.read(HEADER)) if HEADER in archive.namelist() else {}
+        header = parse_json(archive.read(HEADER)) if HEADER in archive.namelist() else {}
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ModelError("not an ase-fflux bundle")
         version = header.get("version")
@@ -263,7 +262,7 @@ class BundleReader:
     def array(self, name: str, shape: tuple) -> np.ndarray:
         """An array of finite numbers; None in its shape stands for any length from 1."""
         content = self.archive.read(f"{name}.npy")  # checks the CRC
-        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        array = read_array(content)
         good = array.dtype == np.dtype("<f8") and array.ndim == len(shape) and all(
             length == (expected or max(length, 1))
             for length, expected in zip(array.shape, shape, strict=True)

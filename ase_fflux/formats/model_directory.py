@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.errors import ModelError
+from ase_fflux.base.errors import FFLUXError, ModelError
+from ase_fflux.base.store import DAMAGE, parse_json, replacing, told, write_text
 from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
 from ase_fflux.model.frames import geometry_from_features
 from ase_fflux.model.kernels import Kernel
@@ -146,13 +147,13 @@ def _read_molecule_file(path: Path, n_atoms: int) -> dict:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         reference = np.array(content["reference_geometry"], dtype=float)
         good = (
             isinstance(content["name"], str) and isinstance(content["provenance"], dict)
             and reference.shape == (n_atoms, 3) and np.isfinite(reference).all()
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise ModelError(f"{path}: not readable ({error}); remove it to do without") from None
     if not good:
         raise ModelError(f"{path}: not a description of this molecule; remove it to do without")
@@ -230,25 +231,26 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
         text = json.dumps(molecule, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the provenance of {model.name} is not JSON: {error}") from None
+    names = [MOLECULE_FILE]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise ModelError(f"{directory} is not empty; choose a new directory")
-        paths = [directory / MOLECULE_FILE]
-        paths[0].write_text(text + "\n", encoding="utf-8")
-        for process in map(in_own_features, model.processes):
-            atom, gp = process.atom, process.gp
-            label = f"{model.symbols[atom]}{atom + 1}"
-            for i, name in enumerate(process.properties):
-                single = GaussianProcess(
-                    gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
-                )
-                paths.append(directory / f"{system}_{name}_{label}.model")
-                write_model(paths[-1], AtomModel(
-                    system, label, atom, model.symbols[atom], name,
-                    tuple(map(int, model.alf[atom])), len(model.symbols), single,
-                    single.targets()[0],
-                ))
-    except OSError as error:
-        raise ModelError(f"{directory}: cannot be written: {error.strerror or error}") from None
-    return paths
+        with told(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(directory, new=True) as partial:
+            partial.mkdir()
+            write_text(partial / MOLECULE_FILE, text + "\n")
+            for process in map(in_own_features, model.processes):
+                atom, gp = process.atom, process.gp
+                label = f"{model.symbols[atom]}{atom + 1}"
+                for i, name in enumerate(process.properties):
+                    single = GaussianProcess(
+                        gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
+                    )
+                    names.append(f"{system}_{name}_{label}.model")
+                    write_model(partial / names[-1], AtomModel(
+                        system, label, atom, model.symbols[atom], name,
+                        tuple(map(int, model.alf[atom])), len(model.symbols), single,
+                        single.targets()[0],
+                    ))
+    except FFLUXError as error:
+        raise ModelError(str(error)) from None
+    return [directory / name for name in names]

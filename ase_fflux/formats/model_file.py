@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.base.errors import ModelError
+from ase_fflux.base.errors import FFLUXError, ModelError
+from ase_fflux.base.store import write_bytes
 from ase_fflux.formats.dialects import Data, Factor, settle
 from ase_fflux.formats.sections import SectionedFile, Value
 from ase_fflux.model.frames import n_features
@@ -359,11 +360,11 @@ def write_model(path: str | Path, model: AtomModel) -> None:
         "", "[training_data.y]", *map(repr, gp.targets()[0].tolist()),
         "", "[weights]", *map(repr, gp.weights[0].tolist()), "",
     ]
+    content = "\n".join(lines).encode("ascii", errors="backslashreplace")
     try:
-        with open(path, "x", encoding="ascii", errors="backslashreplace") as file:
-            file.write("\n".join(lines))
-    except FileExistsError:
-        raise ModelError(f"{path} exists; remove it or choose another name") from None
+        write_bytes(path, content, new=True)
+    except FFLUXError as error:
+        raise ModelError(str(error)) from None
 
 
 def _kernel_lines(kernel: Kernel) -> list[str]:

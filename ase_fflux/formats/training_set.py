@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.errors import FFLUXError, TrainingError
+from ase_fflux.base.store import write_text
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.frames import n_features
 
@@ -167,12 +168,9 @@ def write_training_set(path: str | Path, training_set: TrainingSet) -> None:
     rows = [",".join(["", *names])]
     rows += [f"{i},{','.join(map(repr, row))}" for i, row in enumerate(values.tolist())]
     try:
-        with open(path, "x", encoding="ascii") as file:
-            file.write("\n".join(rows) + "\n")
-    except FileExistsError:
-        raise TrainingError(f"{path} exists; remove it or choose another name") from None
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from None
+        write_text(path, "\n".join(rows) + "\n", new=True)
+    except FFLUXError as error:
+        raise TrainingError(str(error)) from None
 
 
 class _Table:

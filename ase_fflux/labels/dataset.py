@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux.base.errors import LabelError
+from ase_fflux.base.store import Appended, sync
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.model.multipoles import spherical_from_cartesian
 
@@ -165,10 +166,9 @@ def append_labels(path: str | Path, labels: Sequence[Label], origins: Sequence[s
                 f"{path} holds {expected[1]} labels of {''.join(expected[0])}; cannot append "
                 f"{label.method} labels of {''.join(label.symbols)}: use another file"
             )
-    with open(path, "a", encoding="utf-8", newline="\n") as file:
-        file.write("".join(text))
-        file.flush()
-        os.fsync(file.fileno())
+    with Appended(path) as file:
+        file.add("".join(text))
+    sync(path)
 
 
 def count_labels(path: str | Path) -> int:

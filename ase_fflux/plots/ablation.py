@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.base.store import replacing
 from ase_fflux.workflows.ablation import DIRECT, PROTOCOL
 
 _TOLERANCE = 1.01
@@ -74,7 +75,8 @@ def plot_ablation(medians: Mapping[str, dict], file: Path, *, title: str, unit: 
         axis.plot(*place, linestyle="", label=variant, zorder=4 + (variant in _LOOKS), **look)
         names[variant], places[variant] = name, place
     _names(axis, names, places)
-    figure.savefig(file, format="png")
+    with replacing(file) as partial:
+        figure.savefig(partial, format="png")
 
 
 def _times(axis, seconds: list[float]) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.base.store import replacing
+
 
 def plot_dynamics(
     time: np.ndarray, total: np.ndarray, potential: np.ndarray, temperature: np.ndarray,
@@ -56,4 +58,5 @@ def plot_dynamics(
     figure.align_ylabels(axes)
     # a line of many points is drawn in pieces: in one it may not fit into the renderer's memory
     with rc_context({"agg.path.chunksize": 20000}):
-        figure.savefig(file, format="png")
+        with replacing(file) as partial:
+            figure.savefig(partial, format="png")

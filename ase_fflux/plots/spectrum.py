@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.base.store import replacing
+
 _LABELS = 8
 
 
@@ -83,7 +85,8 @@ def plot_spectrum(
         ncols=2,
         loc="outside upper right",
     )
-    figure.savefig(file, format="png")
+    with replacing(file) as partial:
+        figure.savefig(partial, format="png")
 
 
 def _to_label(centres: np.ndarray, heights: np.ndarray, apart: float) -> list[int]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ase_fflux.base.store import replacing
+
 _Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 # matplotlib's tab10 and two dark ones; black is the total's
@@ -81,7 +83,8 @@ def plot_s_curves(
     _legend(figure, axis)
     if dashed:
         _protocols(axis, names)
-    figure.savefig(file, format="png")
+    with replacing(file) as partial:
+        figure.savefig(partial, format="png")
 
 
 def plot_learning_curves(curves: _Curves, file: Path, *, title: str, unit: str) -> None:
@@ -113,7 +116,8 @@ def plot_learning_curves(curves: _Curves, file: Path, *, title: str, unit: str) 
     axis.set_xlabel("training points")
     axis.set_ylabel(f"RMSE of held-out points / {unit}")
     _legend(figure, axis)
-    figure.savefig(file, format="png")
+    with replacing(file) as partial:
+        figure.savefig(partial, format="png")
 
 
 def _new(title: str):

@@ -1,14 +1,12 @@
 """From labels with gradients to the model of a molecule: energies together, moments beside them."""
 
-import io
-import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase.symbols import symbols2numbers
 
+from ase_fflux.base import store
 from ase_fflux.base.machine import cores, memory_available, threads_here
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.dataset import Dataset
@@ -23,13 +21,14 @@ from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.molecule import MoleculeModel, shared_model
 from ase_fflux.model.shared import Shared
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
-from ase_fflux.training.checkpoints import DAMAGE, fingerprint
+from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
 from ase_fflux.training.shared_moments import moment_jobs, shared_moments
 
 _SHARE = 0.8
 """Of the free memory that a solution may use."""
+_NOISE = "variance", "energy_noise", "gradient_noise"
 
 
 @dataclass(frozen=True)
@@ -202,28 +201,21 @@ class JointTrainer:
 def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, ...]) -> None:
     """Write hyperparameters with the fingerprint of what they were found on, whole or not at all.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    header = {"trained_on": trained_on, "steps": [asdict(step) for step in steps]}
-    with open(partial, "wb") as file:
-        np.savez_compressed(
-            file, header=np.array(json.dumps(header)), theta=np.array(h.theta),
-            variance=h.variance, energy_noise=h.energy_noise, gradient_noise=h.gradient_noise,
-        )
-    os.replace(partial, path)
+    with store.told(path.parent, "made"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"theta": h.theta} | {name: getattr(h, name) for name in _NOISE}
+    store.write_checkpoint(path, trained_on, arrays, {"steps": [asdict(step) for step in steps]})
 
 
 def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...]] | None:
     """What `_write` wrote; None if it is not there, damaged or of something else."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            header = json.loads(archive["header"].item())
-            if header["trained_on"] != trained_on:
-                return None
-            names = "variance", "energy_noise", "gradient_noise"
-            return (
-                Hyperparameters(list(archive["theta"]), *(archive[name] for name in names)),
-                tuple(Step(**step) for step in header["steps"]),
-            )
-    except DAMAGE:
+        written_for, arrays, record = store.read_checkpoint(path)
+    except (FileNotFoundError, store.DamagedError):
         return None
+    if written_for != trained_on:
+        return None
+    return (
+        Hyperparameters(list(arrays["theta"]), *(arrays[name] for name in _NOISE)),
+        tuple(Step(**step) for step in record["steps"]),
+    )

@@ -1,7 +1,6 @@
 """A training run: its jobs, its working folder, and the models that are written at its end."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux import __version__
-from ase_fflux.base.errors import TrainingError
-from ase_fflux.base.outputs import write_json
+from ase_fflux.base import claims
+from ase_fflux.base.errors import FFLUXError, TrainingError
 from ase_fflux.base.units import BOHR
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.formats.model_directory import foreign_file, write_model_directory
@@ -123,7 +122,7 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def claim(folder: Path, asked: dict) -> tuple[int, bool]:
+def claim(folder: Path, asked: dict) -> tuple[int, list[str]]:
     """Make the working folder, or find what an earlier run left in it.
 
     Parameters
@@ -137,27 +136,21 @@ def claim(folder: Path, asked: dict) -> tuple[int, bool]:
     -------
     finished : int
         Models that are there.
-    same : bool
-        Whether they were trained with these settings on these inputs.
+    differ : list of str
+        Settings and inputs that were others, empty if all were the same.
 
     Raises
     ------
     TrainingError
         A folder with other content.
     """
-    record = folder / RECORD
-    asked = json.loads(json.dumps({"version": __version__, **asked}))
-    same = True
-    if record.is_file():
-        try:
-            same = json.loads(record.read_text(encoding="utf-8")) == asked
-        except ValueError:  # a run that was killed while it wrote it
-            same = False
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TrainingError(f"{folder} exists and is not of a training: choose another output")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, asked)
-    return len(list(folder.glob("*.npz"))), same
+    try:
+        differ = claims.claim(
+            folder, RECORD, {"version": __version__, **asked}, "a training", replace=True
+        )
+    except FFLUXError as error:
+        raise TrainingError(str(error)) from None
+    return len(list(folder.glob("*.npz"))), differ
 
 
 def prefix_of(output: Path) -> str:

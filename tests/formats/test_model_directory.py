@@ -123,7 +123,7 @@ def test_only_new_directories_are_written(tmp_path, written, make_molecule):
     with pytest.raises(ModelError, match="is not empty"):
         write_model_directory(written, model)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(ModelError, match="file exists"):
         write_model_directory(tmp_path / "file", model)
     model.provenance["bad"] = np.zeros(3)
     try:

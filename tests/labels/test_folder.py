@@ -163,16 +163,16 @@ class TestInterrupted:
 
     def test_while_labels_are_written(self, finished, work, monkeypatch):
         """Ctrl-C after the labels have reached the file must not write them twice."""
-        synchronise, calls = os.fsync, []
+        synchronise, calls = dataset.sync, []
 
-        def interrupted(descriptor):
-            synchronise(descriptor)
+        def interrupted(path):
+            synchronise(path)
             calls.append(1)
             if len(calls) == TEST + 2:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(dataset.os, "fsync", interrupted)
+            patch.setattr(dataset, "sync", interrupted)
             patch.setattr(labelling, "_INTERVAL", -1.0)  # every label is written at once
             with pytest.raises(KeyboardInterrupt):
                 label(work)

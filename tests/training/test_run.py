@@ -148,13 +148,15 @@ def test_split():
 
 def test_working_folder(tmp_path):
     folder = tmp_path / "w-train"
-    assert claim(folder, {"settings": (1.0, 2.0)}) == (0, True)
+    assert claim(folder, {"settings": (1.0, 2.0)}) == (0, [])
     (folder / "O1_iqa.npz").touch()
-    assert claim(folder, {"settings": (1.0, 2.0)}) == (1, True)
-    assert claim(folder, {"settings": (1.0, 3.0)}) == (1, False)
-    assert claim(folder, {"settings": (1.0, 3.0)}) == (1, True)
+    assert claim(folder, {"settings": (1.0, 2.0)}) == (1, [])
+    assert claim(folder, {"settings": (1.0, 3.0)}) == (
+        1, ["settings was [1.0, 2.0], is [1.0, 3.0]"]
+    )
+    assert claim(folder, {"settings": (1.0, 3.0)}) == (1, [])
     (folder / "train.json").write_text('{"settings"')
-    assert claim(folder, {"settings": (1.0, 3.0)}) == (1, False)
+    assert claim(folder, {"settings": (1.0, 3.0)}) == (1, ["the record was damaged"])
     (tmp_path / "w").mkdir()
     (tmp_path / "w/thesis.tex").touch()
     with pytest.raises(TrainingError, match="not of a training"):

@@ -8,6 +8,7 @@ from ase import units
 from ase.io import write
 
 from ase_fflux.base.outputs import OutputFiles, versions, write_csv, write_json
+from ase_fflux.base.store import replacing, write_text
 from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.plots.spectrum import plot_spectrum
 from ase_fflux.simulate.thermochemistry import Thermochemistry
@@ -57,7 +58,7 @@ def write_vibrations(
     """
     columns = _columns(vibrations)
     table = format_table(vibrations, thermo, title)
-    files[".txt"].write_text(table + "\n", encoding="utf-8")
+    write_text(files[".txt"], table + "\n")
     write_csv(files[".csv"], columns)
     if vibrations.ir_intensities is not None:
         lines = vibrations.wavenumbers, vibrations.ir_intensities
@@ -66,7 +67,8 @@ def write_vibrations(
         write_csv(files["-spectrum.csv"], dict(zip(names, (grid, absorptivity), strict=True)))
         plot_spectrum(*lines, grid, absorptivity, files[".png"], title=title, width=width)
     write_animations(vibrations, files["-modes/"])
-    vibrations.phonon.save(files["-phonopy_params.yaml"], settings={"force_constants": True})
+    with replacing(files["-phonopy_params.yaml"]) as partial:
+        vibrations.phonon.save(partial, settings={"force_constants": True})
     summary = {
         **(about or {}),
         "versions": versions(),
@@ -88,20 +90,21 @@ def write_vibrations(
 
 def write_animations(vibrations: Vibrations, folder: Path) -> None:
     """One multi-frame extxyz file per mode: a sine of one period around the geometry."""
-    folder.mkdir()
     digits = len(str(len(vibrations.wavenumbers)))
     phases = np.sin(2 * np.pi * np.arange(FRAMES) / FRAMES)
     modes = zip(vibrations.wavenumbers, vibrations.displacements, strict=True)
-    for number, (wavenumber, mode) in enumerate(modes, start=1):
-        largest = np.linalg.norm(mode, axis=1).max()
-        frames = []
-        for phase in phases:
-            frame = vibrations.atoms.copy()
-            frame.positions += AMPLITUDE * phase / largest * mode
-            frame.info = {"mode": number, "wavenumber_per_cm": round(float(wavenumber), 2)}
-            frames.append(frame)
-        name = f"mode-{number:0{digits}d}_{_label(wavenumber).replace(' ', '')}.xyz"
-        write(folder / name, frames, format="extxyz")
+    with replacing(folder, new=True) as partial:
+        partial.mkdir()
+        for number, (wavenumber, mode) in enumerate(modes, start=1):
+            largest = np.linalg.norm(mode, axis=1).max()
+            frames = []
+            for phase in phases:
+                frame = vibrations.atoms.copy()
+                frame.positions += AMPLITUDE * phase / largest * mode
+                frame.info = {"mode": number, "wavenumber_per_cm": round(float(wavenumber), 2)}
+                frames.append(frame)
+            name = f"mode-{number:0{digits}d}_{_label(wavenumber).replace(' ', '')}.xyz"
+            write(partial / name, frames, format="extxyz")
 
 
 def format_table(vibrations: Vibrations, thermo: Thermochemistry, title: str) -> str:
