@@ -70,7 +70,16 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.outputs import OutputFiles, versions, write_json
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.plots.ablation import plot_ablation
-    from ase_fflux.workflows.ablation import ablate, in_unit, medians, records, variants, write_runs
+    from ase_fflux.workflows.ablation import (
+        DIRECT,
+        PROTOCOL,
+        ablate,
+        in_unit,
+        medians,
+        records,
+        variants,
+        write_runs,
+    )
     from ase_fflux.workflows.ablation_points import read_points
 
     settings = settings_of(args)
@@ -103,7 +112,10 @@ def run(args: argparse.Namespace) -> int:
         "runs": records(finished), "versions": versions(),
     })
     seeds = "1 seed" if args.repeat == 1 else f"medians of {args.repeat} seeds"
-    plot_ablation(rows, files["-ablation.png"], title=f"{what}; {seeds}", unit=unit.name)
+    plot_ablation(
+        rows, files["-ablation.png"], direct=DIRECT, protocol=PROTOCOL,
+        title=f"{what}; {seeds}", unit=unit.name,
+    )
     for line in _table(rows, unit.name):
         print(line)
     print("wrote", ", ".join(files.written))

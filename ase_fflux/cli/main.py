@@ -2,10 +2,13 @@
 
 import argparse
 import importlib
+import logging
 import os
 import shlex
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ase_fflux import __version__
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning, reason
@@ -60,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     verb = argv[0] if argv and argv[0] in VERBS else None
     _print_anything()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent_logs():
         _show_ours_alone()
         try:
             if not argv:
@@ -109,6 +112,17 @@ def _show_ours_alone() -> None:
     if not sys.warnoptions:  # by -W or PYTHONWARNINGS everything may be asked for
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", FFLUXWarning)
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """Keep what libraries log off the screen; a handler that somebody has set gets it as before."""
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(nowhere)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

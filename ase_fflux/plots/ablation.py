@@ -1,25 +1,25 @@
-"""Picture of an ablation. matplotlib is imported when it is drawn."""
+"""Picture of an ablation."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.store import replacing
-from ase_fflux.workflows.ablation import DIRECT, PROTOCOL
+from ase_fflux.plots.figure import new_figure, picture, plain_axis, save
 
 _TOLERANCE = 1.01
 _TOP = 1.4
 """Errors above so many times that of direct learning are drawn at the edge: nobody wants them."""
-_LOOKS = {
-    DIRECT: dict(marker="D", color="black", markersize=6.0),
-    PROTOCOL: dict(marker="*", color="#d62728", markersize=11.0),
-}
+_DIRECT = dict(marker="D", color="black", markersize=6.0)
+_PROTOCOL = dict(marker="*", color="#d62728", markersize=11.0)
 _LOOK = dict(marker="o", color="#1f77b4", markersize=4.5)
 _LINE_HEIGHT = 0.055
 
 
-def plot_ablation(medians: Mapping[str, dict], file: Path, *, title: str, unit: str) -> None:
+@picture
+def plot_ablation(
+    medians: Mapping[str, dict], file: Path, *, direct: str, protocol: str, title: str, unit: str
+) -> None:
     """Draw held-out RMSE against training time, one marker for each variant.
 
     Markers are medians, bars reach from the lowest to the highest error of the seeds. A line is 1 %
@@ -32,38 +32,35 @@ def plot_ablation(medians: Mapping[str, dict], file: Path, *, title: str, unit: 
         Those of `ablation.medians`.
     file : Path
         PNG to write.
+    direct, protocol : str
+        Keys of ``medians`` that stand out: direct learning, to which others are compared, and the
+        protocol that the others are changed from.
     title : str
         Above the picture.
     unit : str
         Of the errors.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.0), dpi=200)
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.0, 4.0, layout=None)
     axis = figure.add_axes((0.1, 0.12, 0.6, 0.79))
-    axis.set_title(title, fontsize=9, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
-    axis.grid(color="0.92", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.set_xlabel("training time / s", fontsize=9)
-    axis.set_ylabel(f"RMSE of held-out points / {unit}", fontsize=9)
-    direct = medians[DIRECT]["rmse"]
+    plain_axis(axis, title)
+    axis.set_xlabel("training time / s")
+    axis.set_ylabel(f"RMSE of held-out points / {unit}")
+    looks = {direct: _DIRECT, protocol: _PROTOCOL}
+    reference = medians[direct]["rmse"]
+    limit = _TOLERANCE * reference
     lowest = min(row["lowest_rmse"] for row in medians.values())
-    highest = min(max(row["highest_rmse"] for row in medians.values()), _TOP * direct)
-    margin = 0.04 * max(highest - lowest, _TOLERANCE * direct - lowest)
+    highest = min(max(row["highest_rmse"] for row in medians.values()), _TOP * reference)
+    margin = 0.04 * max(highest - lowest, limit - lowest)
     axis.set_ylim(lowest - margin, highest + margin)
-    axis.axhline(_TOLERANCE * direct, color="0.35", linewidth=0.7, zorder=1)
+    axis.axhline(limit, color="0.35", linewidth=0.7, zorder=1)
     axis.annotate(
-        "direct + 1 %", (0.0, _TOLERANCE * direct), xycoords=("axes fraction", "data"),
+        "direct + 1 %", (0.0, limit), xycoords=("axes fraction", "data"),
         xytext=(3, 2), textcoords="offset points", fontsize=7, color="0.35",
     )
     _times(axis, [row["seconds"] for row in medians.values()])
     names, places = {}, {}
     for variant, row in medians.items():
-        look, place, name = _LOOKS.get(variant, _LOOK), (row["seconds"], row["rmse"]), variant
+        look, place, name = looks.get(variant, _LOOK), (row["seconds"], row["rmse"]), variant
         if row["rmse"] > highest:
             look, place = look | dict(marker="^"), (row["seconds"], highest)
             name = f"{variant} ({row['rmse']:.3g})"
@@ -72,11 +69,10 @@ def plot_ablation(medians: Mapping[str, dict], file: Path, *, title: str, unit: 
                 place[0], row["lowest_rmse"], row["highest_rmse"], color=look["color"],
                 linewidth=0.8, alpha=0.4,
             )
-        axis.plot(*place, linestyle="", label=variant, zorder=4 + (variant in _LOOKS), **look)
+        axis.plot(*place, linestyle="", label=variant, zorder=4 + (variant in looks), **look)
         names[variant], places[variant] = name, place
-    _names(axis, names, places)
-    with replacing(file) as partial:
-        figure.savefig(partial, format="png")
+    _names(axis, names, places, looks)
+    save(figure, file)
 
 
 def _times(axis, seconds: list[float]) -> None:
@@ -90,7 +86,7 @@ def _times(axis, seconds: list[float]) -> None:
     axis.xaxis.set_minor_locator(NullLocator())
 
 
-def _names(axis, names: dict[str, str], places: dict[str, tuple[float, float]]) -> None:
+def _names(axis, names: dict[str, str], places: dict[str, tuple[float, float]], looks) -> None:
     """Names in a column on the right, in the order of the errors, with a line to each marker."""
     to_axes = axis.transData + axis.transAxes.inverted()
     heights = {variant: to_axes.transform(place)[1] for variant, place in places.items()}
@@ -98,8 +94,8 @@ def _names(axis, names: dict[str, str], places: dict[str, tuple[float, float]]) 
     for variant, height in zip(order, _apart([heights[v] for v in order]), strict=True):
         axis.annotate(
             names[variant], places[variant], xytext=(1.07, height), textcoords="axes fraction",
-            va="center", fontsize=7.5, color=_LOOKS.get(variant, _LOOK)["color"],
-            annotation_clip=False, fontweight="bold" if variant in _LOOKS else "normal",
+            va="center", fontsize=7.5, color=looks.get(variant, _LOOK)["color"],
+            annotation_clip=False, fontweight="bold" if variant in looks else "normal",
             arrowprops=dict(
                 arrowstyle="-", linewidth=0.4, color="0.6", shrinkA=1, shrinkB=3, relpos=(0, 0.5)
             ),

@@ -1,12 +1,13 @@
-"""Picture of a trajectory's energies. matplotlib is imported when it is drawn."""
+"""Picture of a trajectory's energies."""
 
 from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.store import replacing
+from ase_fflux.plots.figure import new_figure, picture, plain_axis, save
 
 
+@picture
 def plot_dynamics(
     time: np.ndarray, total: np.ndarray, potential: np.ndarray, temperature: np.ndarray,
     file: Path, *, title: str, n_atoms: int,
@@ -28,12 +29,7 @@ def plot_dynamics(
     n_atoms : int
         What the energies are divided by.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 5.2), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.0, 5.2)
     axes = figure.subplots(3, sharex=True)
     curves = (
         (1000 * (total - total[0]) / n_atoms, "total energy\n/ meV per atom", "#1f4e79"),
@@ -43,20 +39,14 @@ def plot_dynamics(
     )
     for axis, (values, label, colour) in zip(axes, curves, strict=True):
         axis.plot(time, values, color=colour, linewidth=0.7)
-        axis.set_ylabel(label, fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        axis.grid(color="0.92", linewidth=0.6)
-        axis.set_axisbelow(True)
+        axis.set_ylabel(label)
+        plain_axis(axis)
         axis.ticklabel_format(useOffset=False)
     mean = temperature.mean()
     axes[2].axhline(mean, color="0.25", linewidth=0.8, linestyle="--", label=f"mean {mean:.0f} K")
     axes[2].legend(fontsize=7.5, frameon=False, loc="upper right")
     axes[2].set_xlim(time[0], time[-1])
-    axes[2].set_xlabel("time / ps", fontsize=9)
-    axes[0].set_title(f"{title}; energies from the start", fontsize=9, loc="left")
+    axes[2].set_xlabel("time / ps")
+    plain_axis(axes[0], f"{title}; energies from the start")
     figure.align_ylabels(axes)
-    # a line of many points is drawn in pieces: in one it may not fit into the renderer's memory
-    with rc_context({"agg.path.chunksize": 20000}):
-        with replacing(file) as partial:
-            figure.savefig(partial, format="png")
+    save(figure, file)

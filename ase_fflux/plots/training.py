@@ -1,10 +1,10 @@
-"""Pictures of S-curves and learning curves. matplotlib is imported when one is drawn."""
+"""Pictures of S-curves and learning curves."""
 
 from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.store import replacing
+from ase_fflux.plots.figure import new_figure, picture, plain_axis, save
 
 _Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -20,6 +20,7 @@ _ONE_COLUMN = 14
 _TAIL = 2.0
 
 
+@picture
 def plot_s_curves(
     curves: _Curves,
     file: Path,
@@ -83,10 +84,10 @@ def plot_s_curves(
     _legend(figure, axis)
     if dashed:
         _protocols(axis, names)
-    with replacing(file) as partial:
-        figure.savefig(partial, format="png")
+    save(figure, file)
 
 
+@picture
 def plot_learning_curves(curves: _Curves, file: Path, *, title: str, unit: str) -> None:
     """Draw learning curves: RMSE against the number of training points, both logarithmic.
 
@@ -116,25 +117,14 @@ def plot_learning_curves(curves: _Curves, file: Path, *, title: str, unit: str) 
     axis.set_xlabel("training points")
     axis.set_ylabel(f"RMSE of held-out points / {unit}")
     _legend(figure, axis)
-    with replacing(file) as partial:
-        figure.savefig(partial, format="png")
+    save(figure, file)
 
 
 def _new(title: str):
     """A figure with one pair of axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.0, 4.0), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.0, 4.0)
     axis = figure.add_subplot()
-    axis.set_title(title, fontsize=9, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
-    axis.xaxis.label.set_size(9)
-    axis.yaxis.label.set_size(9)
-    axis.grid(color="0.92", linewidth=0.6)
-    axis.set_axisbelow(True)
+    plain_axis(axis, title)
     return figure, axis
 
 

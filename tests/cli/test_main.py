@@ -128,6 +128,18 @@ def test_every_warning_of_ours_is_one_that_users_see():
         assert issubclass(getattr(errors, category, Warning), FFLUXWarning), (where, category)
 
 
+def test_logs_of_libraries_are_not_shown(tmp_path):
+    code = (
+        "import logging, types; from ase_fflux.cli import main as cli; "
+        "verb = types.SimpleNamespace(add_parser=lambda s: s.add_parser('opt'), "
+        "run=lambda args: logging.getLogger('library').error('of a library')); "
+        "cli._module = lambda name: verb; cli.main(['opt']); "
+        "logging.getLogger('library').error('afterwards')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "afterwards\n"
+
+
 @pytest.mark.parametrize(
     "error, said",
     [

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ase_fflux.plots.ablation import plot_ablation
@@ -22,17 +21,12 @@ ROWS = {
 
 
 @pytest.fixture
-def axis(tmp_path, monkeypatch):
-    figures, save = [], Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    plot_ablation(ROWS, tmp_path / "a.png", title="C1 iqa", unit="kJ/mol")
+def axis(tmp_path, saved):
+    plot_ablation(
+        ROWS, tmp_path / "a.png", direct=DIRECT, protocol=PROTOCOL, title="C1 iqa", unit="kJ/mol"
+    )
     assert imread(tmp_path / "a.png").shape[1] >= 1000
-    (axis,) = figures[0].axes
+    (axis,) = saved[0].axes
     return axis
 
 

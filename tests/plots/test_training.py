@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ase_fflux.assess.curves import s_curve
@@ -19,19 +18,6 @@ def s_curves(scale, seed=0):
 def learning(scale):
     sizes = np.array([100, 200, 400, 800])
     return {label: (sizes, scale * (1 + i) / sizes) for i, label in enumerate(LABELS)}
-
-
-@pytest.fixture
-def saved(monkeypatch):
-    """Figures, as they are saved."""
-    figures, save = [], Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def test_s_curves_are_written(tmp_path):

@@ -13,7 +13,7 @@ from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.plots.spectrum import plot_spectrum
 from ase_fflux.simulate.thermochemistry import Thermochemistry
 from ase_fflux.simulate.vibrations.analysis import Vibrations
-from ase_fflux.simulate.vibrations.infrared import spectrum
+from ase_fflux.simulate.vibrations.infrared import line_height, spectrum
 
 SUFFIXES = (
     ".txt", ".csv", ".json", "-spectrum.csv", ".png", "-modes/", "-phonopy_params.yaml",
@@ -65,7 +65,10 @@ def write_vibrations(
         grid, absorptivity = spectrum(*lines, width)
         names = ("wavenumber_per_cm", "molar_absorptivity_L_per_mol_cm")
         write_csv(files["-spectrum.csv"], dict(zip(names, (grid, absorptivity), strict=True)))
-        plot_spectrum(*lines, grid, absorptivity, files[".png"], title=title, width=width)
+        plot_spectrum(
+            *lines, grid, absorptivity, files[".png"], title=title, width=width,
+            line_height=line_height(width),
+        )
     write_animations(vibrations, files["-modes/"])
     with replacing(files["-phonopy_params.yaml"]) as partial:
         vibrations.phonon.save(partial, settings={"force_constants": True})

@@ -33,6 +33,17 @@ def mode_intensities(dipole_gradient: np.ndarray, normal_coordinates: np.ndarray
     return E2_PER_AMU * ((normal_coordinates @ dipole_gradient) ** 2).sum(axis=1)
 
 
+def line_height(width: float) -> float:
+    """Decadic molar absorptivity (L mol^-1 cm^-1) at the centre of a Lorentzian of 1 km/mol.
+
+    Parameters
+    ----------
+    width : float
+        Full width at half maximum (cm^-1).
+    """
+    return 2 * _DECADIC / (np.pi * width)
+
+
 def spectrum(
     wavenumbers: np.ndarray, intensities: np.ndarray, width: float, grid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
