@@ -6,7 +6,9 @@ calculator is made.
 
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from operator import index
+from os import PathLike
 
 import numpy as np
 from ase.calculators.calculator import (
@@ -17,7 +19,13 @@ from ase.calculators.calculator import (
 )
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_fflux.base.errors import CoverageError, CoverageWarning, FFLUXError, TopologyError
+from ase_fflux.base.errors import (
+    CoverageError,
+    CoverageWarning,
+    FFLUXError,
+    RepulsionWarning,
+    TopologyError,
+)
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 
 _JUMP = 1.0
@@ -27,19 +35,6 @@ _JUMP = 1.0
 _FORCEFIELD_PARAMETERS = (
     "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff"
 )
-
-
-def _load(parameters):
-    from ase_fflux.forcefield import load
-    from ase_fflux.forcefield.interactions.pairs import ShortRange
-
-    model, electrostatics, level, rank, pairs, cutoff = (
-        parameters[name] for name in _FORCEFIELD_PARAMETERS
-    )
-    short_range = None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff)
-    return load(
-        model, electrostatics=electrostatics, level=level, rank=rank, short_range=short_range
-    )
 
 
 def _plain_assignment(assignment):
@@ -60,6 +55,23 @@ def _plain_assignment(assignment):
     return rows
 
 
+def _description(model):
+    """What stands in the parameters for a model; a name or path is itself."""
+    if isinstance(model, str | PathLike):
+        return str(model)
+    from ase_fflux.forcefield import ForceField
+    from ase_fflux.model.molecule import MoleculeModel
+
+    if isinstance(model, MoleculeModel):
+        return f"<MoleculeModel {model.name}>"
+    if isinstance(model, ForceField):
+        return f"<ForceField of {', '.join(m.name for m in model.models)}>"
+    raise FFLUXError(
+        f"the model is {type(model).__name__} {model!r}: give a name, a path, a MoleculeModel or "
+        "a ForceField"
+    )
+
+
 class FFLUX(Calculator):
     r"""FFLUX force field as an ASE calculator.
 
@@ -70,9 +82,11 @@ class FFLUX(Calculator):
 
     Parameters
     ----------
-    model : str or list of str
-        Bundled model, bundle (``.fflux``) or directory of ``.model`` files; several for several
-        species.
+    model : str, Path, MoleculeModel, ForceField or list
+        Bundled model, bundle (``.fflux``), directory of ``.model`` files, or a model as an object;
+        several for several species. A `ForceField` has its interactions and comes alone. Of an
+        object `parameters` (and so `todict` and what ASE writes beside a trajectory) has a
+        description such as ``<MoleculeModel ethanol>``, from which it cannot be made again.
     electrostatics : bool
         Multipolar electrostatics between molecules (default True).
     level, rank : int, optional
@@ -95,6 +109,16 @@ class FFLUX(Calculator):
     on_low_coverage : {"warn", "raise", "ignore"}
         What to do then.
 
+    Notes
+    -----
+    The dipole is that of whole molecules. Of a system with a net charge it depends on the origin,
+    which is the centre of mass (of the masses that the atoms have: with other isotopes it is
+    another dipole).
+
+    A calculator that is pickled, as in a process pool, takes along the paths and hashes of its
+    models; whoever receives it reads them once, or refuses if a file has changed. Models given as
+    objects go along themselves.
+
     Examples
     --------
     >>> from ase.io import read
@@ -115,21 +139,22 @@ class FFLUX(Calculator):
 
     def __init__(self, model=None, **kwargs):
         self._forcefield = None
+        self._models, self._files = [], None
         self._forget()
         if model is None:
             from ase_fflux.formats.locate import bundled_models
 
             raise FFLUXError(
                 "which model? FFLUX(model) takes a bundled name "
-                f"({', '.join(sorted(bundled_models()))}), a .fflux bundle or a directory of "
-                ".model files"
+                f"({', '.join(sorted(bundled_models()))}), a .fflux bundle, a directory of "
+                ".model files, a MoleculeModel or a ForceField"
             )
         super().__init__(model=model, **kwargs)
 
     def _forget(self):
         self._assignment = None
         self._matched = None
-        self._warned = False
+        self._warned = self._told = False
         self._neighbours = None
         self.energy_terms = None
         self.coverage = None
@@ -143,10 +168,13 @@ class FFLUX(Calculator):
                 f"FFLUX has no parameter {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(self.default_parameters)}"
             )
+        models = self._models
         if "model" in kwargs:
             names = kwargs["model"]
             several = isinstance(names, list | tuple)
-            kwargs["model"] = [str(n) for n in names] if several else str(names)
+            models = list(names) if several else [names]
+            described = [_description(m) for m in models]
+            kwargs["model"] = described if several else described[0]
         if kwargs.get("on_low_coverage", "warn") not in ("warn", "raise", "ignore"):
             raise FFLUXError(
                 f"on_low_coverage={kwargs['on_low_coverage']!r}: use 'warn', 'raise' or 'ignore'"
@@ -154,18 +182,47 @@ class FFLUX(Calculator):
         if kwargs.get("assignment") is not None:
             kwargs["assignment"] = _plain_assignment(kwargs["assignment"])
         # loaded before anything is changed, so that parameters in error change nothing
-        forcefield = self._forcefield
-        if any(
+        forcefield, files = self._forcefield, self._files
+        another = "model" in kwargs and not all(isinstance(m, str | PathLike) for m in models)
+        if another or any(
             name in kwargs and not equal(kwargs[name], self.parameters[name])
             for name in _FORCEFIELD_PARAMETERS
         ):
-            forcefield = _load({**self.parameters, **kwargs})
+            from ase_fflux.forcefield.loading import force_field
+
+            forcefield, files = force_field(models, {**self.parameters, **kwargs})
         changed = super().set(**kwargs)
-        if changed:
+        if changed or another:
             self.reset()
             self._forget()
-        self._forcefield = forcefield
+        self._forcefield, self._models, self._files = forcefield, models, files
         return changed
+
+    def __getstate__(self):
+        state = {**vars(self), "_neighbours": None}
+        if self._files is not None:
+            del state["_forcefield"]
+        return state
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if "_forcefield" not in state:
+            from ase_fflux.forcefield.loading import made_from
+
+            self._files = tuple(file.found_here() for file in self._files)
+            self._forcefield = made_from(self._files, self.parameters)
+
+    def __deepcopy__(self, memo):
+        """A calculator of its own; what never changes, the force field, is shared."""
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        kept = ("_forcefield", "_models")
+        for name, value in vars(self).items():
+            vars(twin)[name] = value if name in kept else deepcopy(value, memo)
+        return twin
+
+    def __copy__(self):
+        """As `deepcopy`: two calculators never share results."""
+        return deepcopy(self)
 
     @property
     def forcefield(self):
@@ -197,6 +254,21 @@ class FFLUX(Calculator):
         self._least_coverage = self._coverage_wanted(len(numbers))
         return self._assignment
 
+    def _warn_of_collapse(self, periodic):
+        """Say once that nothing keeps attracting molecules apart."""
+        interactions = self._forcefield.interactions
+        if self._told or not interactions:
+            return
+        several = periodic or sum(map(len, self._assignment.atoms_of_model)) > 1
+        if several and not any(interaction.short_ranged for interaction in interactions):
+            self._told = True
+            warnings.warn(
+                "molecules attract each other and nothing keeps them apart: there is no "
+                "short-range potential (short_range), so that optimisation and dynamics may "
+                "collapse",
+                RepulsionWarning, stacklevel=6,
+            )
+
     def _coverage_wanted(self, n):
         """(n,) coverage of each atom below which a warning is given."""
         given = self.parameters.min_coverage
@@ -208,17 +280,22 @@ class FFLUX(Calculator):
         return least
 
     def check_state(self, atoms, tol=1e-15):
-        """What has changed since the last call, of all that the energy depends on.
+        """What has changed since the last call, of all that the results depend on.
 
         ASE's own comparison takes longer than the forces of a small molecule.
         """
         last = self.atoms
         if last is None:
             return list(all_changes)
-        return [
+        changes = [
             name for name in ("positions", "numbers", "cell", "pbc")
             if not np.array_equal(getattr(atoms, name), getattr(last, name))
         ]
+        if "dipole" in self.results and not np.array_equal(
+            atoms.arrays.get("masses"), last.arrays.get("masses")
+        ):
+            changes.append("masses")  # the dipole of an ion is about the centre of mass
+        return changes
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill `results`; called by ASE.
@@ -251,6 +328,7 @@ class FFLUX(Calculator):
             positions, atoms.numbers, cell, atoms.pbc, assignment=assignment,
             moments=wants_moments, neighbours=self._neighbours,
         )
+        self._warn_of_collapse(atoms.pbc.any())
         self._check_coverage(results.coverage)
         self.coverage = results.coverage
         self._moments = results.moments

@@ -45,3 +45,7 @@ def reason(error: OSError) -> str:
     if error.errno is None and "requested and" in str(error):  # numpy's words for a full disk
         return os.strerror(errno.ENOSPC)
     return error.strerror or str(error) or type(error).__name__
+
+
+class RepulsionWarning(FFLUXWarning):
+    """Molecules that attract each other and that nothing keeps apart."""

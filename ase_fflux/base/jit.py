@@ -31,6 +31,11 @@ def njit(function):
     return compiled
 
 
+def plain(function):
+    """The Python function of a kernel, which is the kernel itself under NUMBA_DISABLE_JIT=1."""
+    return getattr(function, "py_func", function)
+
+
 _ELSEWHERE = "every start compiles anew; name a folder that can be written in NUMBA_CACHE_DIR"
 
 

@@ -6,6 +6,7 @@ positions.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,9 @@ class ForceField:
         names = [interaction.name for interaction in self.interactions]
         if len(set(names)) < len(names) or INTRAMOLECULAR in names:
             raise FFLUXError(f"interactions need different names; these are {', '.join(names)}")
+        self._lay_out()
+
+    def _lay_out(self):
         self._species = [Species(model) for model in self.models]
         self._patterns = [
             topology.Pattern.from_geometry(
@@ -78,6 +82,20 @@ class ForceField:
             )
             for m in self.models
         ]
+
+    def __getstate__(self):
+        # what is laid out for evaluation is many times larger than what it is made from
+        return {"models": self.models, "interactions": self.interactions}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._lay_out()
+
+    def __copy__(self):
+        """Another one of the same models; what was laid out is shared, posteriors are not."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self), _species=[copy(species) for species in self._species])
+        return twin
 
     def match(self, positions, numbers, cell=None, pbc=None, explicit=None) -> topology.Assignment:
         """Find the molecules and decide which model atom every atom is.
@@ -275,6 +293,7 @@ class ForceField:
             values, frames, _ = species.run(
                 species.moment_pack, system.positions[atoms], atoms, system.numbers, seeds
             )
+            species.project_charges(values)
             local[k] = values, frames
             rotated = moments_to_global(
                 frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments)
@@ -291,28 +310,9 @@ class ForceField:
                 frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments),
                 np.ascontiguousarray(potential[atoms.ravel(), : species.n_moments]),
             )
+            seeds = seeds.reshape(values.shape)
+            species.project_charges(seeds, adjoint=True)
             species.run(
-                species.moment_pack, system.positions[atoms], atoms, system.numbers,
-                seeds.reshape(values.shape), torques.reshape(*atoms.shape, 3), gradients[k],
+                species.moment_pack, system.positions[atoms], atoms, system.numbers, seeds,
+                torques.reshape(*atoms.shape, 3), gradients[k],
             )
-
-
-def load(model, **options) -> ForceField:
-    """Load a force field.
-
-    Parameters
-    ----------
-    model : str, Path or list of them
-        Name of a bundled model, a bundle (``.fflux``) or a directory of ``.model`` files; several
-        for several species of molecules.
-    **options
-        Passed on to `ForceField`.
-
-    Examples
-    --------
-    >>> load("water").evaluate(positions, [8, 1, 1]).energy  # bohr in, hartree out
-    """
-    from ase_fflux.formats.locate import load_molecule
-
-    names = model if isinstance(model, list | tuple) else [model]
-    return ForceField([load_molecule(name) for name in names], **options)

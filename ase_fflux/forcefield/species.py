@@ -28,8 +28,26 @@ class Species:
         return Posterior(self.model, threads_here(cores()), memory_available())
 
     def __getstate__(self):
-        # the posterior may be gigabytes
+        # the posterior may be gigabytes: copies make their own
         return {name: value for name, value in vars(self).items() if name != "posterior"}
+
+    def project_charges(self, moments, adjoint=False):
+        """Spread what the charges of a molecule lack of its total charge equally over its atoms.
+
+        This is the least change that mends the sum. Models whose labels' charges do not sum to an
+        integer, as those read from ``.model`` files, are left as they are
+        (`MoleculeModel.charge`).
+
+        Parameters
+        ----------
+        moments : (M, N, K) array, in and out
+            Charges in column 0.
+        adjoint : bool
+            Whether these are derivatives by projected charges, made those by predicted ones.
+        """
+        if self.model.charge is not None:
+            total = 0 if adjoint else self.model.charge
+            moments[..., 0] -= (moments[..., 0].mean(axis=1) - total / moments.shape[1])[:, None]
 
     def run(
         self, pack_arrays, coordinates, atoms, numbers, seeds, local_torques=None, gradient=None

@@ -5,7 +5,7 @@ A bundle is a zip archive (readable by `numpy.load`, never with pickles) of
 ``header.json``
     ``format`` ("ase-fflux bundle"), ``version``, ``name``, ``symbols`` (N), ``alf`` (N rows of
     0-based atoms, -1 for none), ``provenance`` (any JSON), ``geometries`` (whether they are stored)
-    and ``processes``, see below.
+    and ``processes``, see below; ``charge``, if predicted charges are made to sum to it.
 ``reference_geometry.npy``, ``geometries.npy``
     (N, 3) and (G, N, 3), bohr. Geometries are stored once, features are computed from them.
 ``<g>_kernel.npy``, ``<g>_mean.npy``
@@ -93,6 +93,8 @@ def write_bundle(path: str | Path, model: MoleculeModel) -> None:
     if model.geometries is not None:
         arrays["geometries"] = model.geometries
     content = _own_processes(model, arrays) if model.shared is None else _shared(model, arrays)
+    if model.charge is not None:
+        content["charge"] = model.charge
     header = {
         "format": FORMAT, "version": 1 if model.shared is None else 2, "name": model.name,
         "symbols": list(model.symbols), "alf": np.asarray(model.alf).tolist(),

@@ -88,6 +88,8 @@ class BundleReader:
         header, n = self.header, self.n_atoms
         _require(isinstance(header["name"], str) and isinstance(header["provenance"], dict)
                  and isinstance(header["processes"], list), "the header is wrong")
+        self.charge = header.get("charge")
+        _require(self.charge is None or type(self.charge) is int, "the total charge is wrong")
         self.geometries = self.array("geometries", (None, n, 3)) if header["geometries"] else None
         reference = self.array("reference_geometry", (n, 3))
         if header["version"] > 1:
@@ -97,7 +99,7 @@ class BundleReader:
         self.check_complete([(p.atom, name) for p in processes for name in p.properties])
         return MoleculeModel(
             header["name"], tuple(self.symbols), self.alf, processes, reference, self.geometries,
-            header["provenance"],
+            header["provenance"], charge=self.charge,
         )
 
     def check_complete(self, named: list[tuple[int, str]]) -> None:
@@ -173,7 +175,7 @@ class BundleReader:
         )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
-            header["provenance"],
+            header["provenance"], self.charge,
         )
         for g, process in enumerate(processes):
             gp = expanded(model, process)

@@ -103,6 +103,7 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
         processes=tuple(processes),
         reference_geometry=reference,
         provenance=extra.get("provenance", _common_metadata(list(models.values()))),
+        charge=extra.get("charge"),
     )
 
 
@@ -152,13 +153,14 @@ def _read_molecule_file(path: Path, n_atoms: int) -> dict:
         good = (
             isinstance(content["name"], str) and isinstance(content["provenance"], dict)
             and reference.shape == (n_atoms, 3) and np.isfinite(reference).all()
+            and isinstance(content.get("charge"), int | None)
         )
     except DAMAGE as error:
         raise ModelError(f"{path}: not readable ({error}); remove it to do without") from None
     if not good:
         raise ModelError(f"{path}: not a description of this molecule; remove it to do without")
     return {"name": content["name"], "provenance": content["provenance"],
-            "reference_geometry": reference}
+            "reference_geometry": reference, "charge": content.get("charge")}
 
 
 def in_own_features(process: AtomProcess) -> AtomProcess:
@@ -227,6 +229,8 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
         "provenance": model.provenance,
         "reference_geometry": model.reference_geometry.tolist(),
     }
+    if model.charge is not None:
+        molecule["charge"] = model.charge
     try:
         text = json.dumps(molecule, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ase_fflux.model.frames import features
 from ase_fflux.model.multipoles import MOMENT_NAMES
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.shared import Shared
+from ase_fflux.model.shared import Shared, transformed
 
 ENERGY = "iqa"
 """Name of the atomic energy among the properties."""
@@ -63,6 +64,9 @@ class MoleculeModel:
     shared : Shared, optional
         Where equivalent atoms share processes, these in compact form; ``processes`` are then what
         `shared_model` made of them.
+    charge : int, optional
+        Total charge of the molecule, to which the predicted atomic charges are made to sum; by
+        default they are left as they are.
     """
 
     name: str
@@ -73,6 +77,17 @@ class MoleculeModel:
     geometries: np.ndarray | None = None
     provenance: dict = field(default_factory=dict)
     shared: Shared | None = None
+    charge: int | None = None
+
+    def __reduce__(self):
+        shared = self.shared
+        if shared is None or len(self.processes) != shared.n_processes:
+            return super().__reduce__()
+        # the images of all points are computed again on arrival: a tenth of the size or less
+        return shared_model, (
+            self.name, self.symbols, self.alf, shared, self.reference_geometry, self.geometries,
+            self.provenance, self.charge,
+        )
 
     @property
     def least_coverage(self) -> float:
@@ -103,8 +118,13 @@ class MoleculeModel:
 def shared_model(
     name: str, symbols: tuple[str, ...], alf: np.ndarray, shared: Shared,
     reference_geometry: np.ndarray, geometries: np.ndarray, provenance: dict | None = None,
+    charge: int | None = None,
 ) -> MoleculeModel:
-    """A model whose equivalent atoms share processes; parameters as of `MoleculeModel`."""
+    """A model whose equivalent atoms share processes; parameters as of `MoleculeModel`.
+
+    Without ``charge`` it is what the charges at the training geometries sum to, if that is an
+    integer (`total_charge`).
+    """
     processes = []
     for process in shared.processes:
         gp = process.expand(geometries, alf, shared.gradient_weights)
@@ -114,7 +134,44 @@ def shared_model(
                 process.atoms.atoms, process.atoms.order, process.atoms.mirrored, strict=True
             )
         ]
+    if charge is None:
+        charge = total_charge(processes, geometries[:_CHARGED], alf)
     return MoleculeModel(
         name, symbols, alf, tuple(processes), reference_geometry, geometries, provenance or {},
-        shared,
+        shared, charge,
     )
+
+
+_CHARGED = 8
+"""Training geometries at which charges are summed."""
+
+CHARGE_TOLERANCE = 0.01
+"""e; how far from an integer predicted charges may sum to at training geometries."""
+
+
+def total_charge(processes, geometries: np.ndarray, alf: np.ndarray) -> int | None:
+    """The integer that charges sum to, None if they do not.
+
+    Labels' charges sum to the molecule's charge to the precision of their source, and processes
+    repeat their labels at training geometries.
+
+    Parameters
+    ----------
+    processes : sequence of AtomProcess
+        Those that have no charge are not looked at.
+    geometries : (n, N, 3) array
+        Training geometries (bohr).
+    alf : (N, 3) int array
+        Local frames.
+    """
+    charged = [p for p in processes if "q00" in p.properties]
+    if {p.atom for p in charged} != set(range(len(alf))):
+        return None
+    sums = np.zeros(len(geometries))
+    for process in charged:
+        x = features(geometries, alf, process.atom)
+        order = np.arange(x.shape[1]) if process.order is None else process.order
+        values = process.gp.predict(transformed(x, order, process.mirrored, np.pi))
+        sums += values[process.properties.index("q00")]
+    charge = int(np.rint(sums.mean()))
+    return charge if (np.abs(sums - charge) < CHARGE_TOLERANCE).all() else None

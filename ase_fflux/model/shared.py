@@ -132,3 +132,8 @@ class Shared:
     energy_noise: tuple[float, ...] = (0.0,)
     gradient_noise: tuple[float, ...] = (0.0,)
     source: np.ndarray | None = None
+
+    @property
+    def n_processes(self) -> int:
+        """Number of processes of single atoms that these stand for."""
+        return sum(len(process.atoms.atoms) for process in self.processes)

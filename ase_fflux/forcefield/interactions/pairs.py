@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
-from ase_fflux.base.jit import njit
+from ase_fflux.base.jit import njit, plain
 from ase_fflux.base.units import BOHR, HARTREE
 from ase_fflux.forcefield.interactions.base import (
     COINCIDENT,
@@ -188,7 +188,7 @@ class ShortRange:
         for a, b in np.argwhere(self.coefficients.any(axis=2)):
             table[a, b, 6] = 1.0
             if self.cutoff is not None:
-                table[a, b, 4:6] = _pair.py_func(self.cutoff, self.coefficients[a, b])
+                table[a, b, 4:6] = plain(_pair)(self.cutoff, self.coefficients[a, b])
         return table
 
 

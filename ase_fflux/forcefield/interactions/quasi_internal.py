@@ -32,7 +32,7 @@ from math import factorial, sqrt
 
 import numpy as np
 
-from ase_fflux.base.jit import njit
+from ase_fflux.base.jit import njit, plain
 from ase_fflux.model.multipoles import (
     GENERATOR_A,
     GENERATOR_AXIS,
@@ -53,7 +53,7 @@ LANES = 32
 def _exchange_table():
     """Rotation by half a turn about y + z, (x, y, z) -> (-x, z, y): three elements in a row."""
     rotation = np.zeros((MAX_RANK + 1, 2 * MAX_RANK + 1, 2 * MAX_RANK + 1))
-    rotation_matrices.py_func(np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]), MAX_RANK, rotation)
+    plain(rotation_matrices)(np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]), MAX_RANK, rotation)
     source = np.zeros((n_moments(MAX_RANK), 3), dtype=np.int64)
     factor = np.zeros((n_moments(MAX_RANK), 3))
     for l in range(MAX_RANK + 1):  # noqa: E741
