@@ -7,10 +7,8 @@ from ase.data import covalent_radii
 
 from ase_fflux.base.errors import GeometryError
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology.graphs import Pattern
+from ase_fflux.topology.graphs import Pattern, atom_label
 from ase_fflux.topology.lattice import Lattice
-
-BROKEN_SCALE = 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,7 @@ class Assignment:
             child = np.flatnonzero(pattern.parent >= 0)
             edges = x[:, child] - x[:, pattern.parent[child]]
             images = lattice.images(edges)
-            _check_short(
+            self._check_short(
                 edges + images @ lattice.cell,
                 lattice,
                 atoms[:, pattern.parent[child]],
@@ -87,43 +85,49 @@ class Assignment:
             for first, second in links.transpose(1, 2, 0):
                 edges = x[rows, second] - x[rows, first]
                 shift = lattice.images(edges) @ lattice.cell
-                _check_short(edges + shift, lattice, atoms[rows, first], atoms[rows, second])
+                self._check_short(edges + shift, lattice, atoms[rows, first], atoms[rows, second])
                 moved = pattern.fragment == pattern.fragment[second][:, None]
                 x += moved[..., None] * shift[:, None]
             whole[atoms] = x
         return whole
 
-    def bonds_intact(self, positions, cell=None, pbc=None, factor=BROKEN_SCALE) -> bool:
-        """Whether all bonds of the models are shorter than `factor` times the sum of covalent
-        radii.
+    def _check_short(self, vectors, lattice, first, second):
+        length = np.linalg.norm(vectors, axis=-1)
+        if length.size and not length.max() < lattice.half_height:
+            worst = np.unravel_index(np.argmax(length), length.shape)
+            numbers = np.zeros(len(self.molecule), dtype=int)
+            for pattern, atoms in zip(self.patterns, self.atoms_of_model, strict=True):
+                numbers[atoms] = pattern.numbers
+            one, other = (atom_label(atoms[worst], numbers) for atoms in (first, second))
+            raise GeometryError(
+                f"{one} and {other} of one molecule are {BOHR * length[worst]:.3f} Angstrom apart, "
+                "not less than half the cell's smallest height "
+                f"({BOHR * lattice.half_height:.3f} Angstrom): their nearest images are ambiguous; "
+                "use a larger cell (repeat it) or mend the geometry"
+            )
 
-        Arguments as for `unwrap`. A cheap test of whether an assignment still holds.
+    def long_bonds(self, positions, cell, pbc, factor: float) -> list[tuple[int, int, float]]:
+        """Bonds of the models longer than `factor` times the sum of covalent radii.
+
+        Returns
+        -------
+        list of (int, int, float)
+            Input atoms and distance (bohr), the longest first.
         """
         lattice = Lattice(cell, pbc)
-        positions = np.asarray(positions, dtype=float)
+        found = []
         for pattern, atoms in zip(self.patterns, self.atoms_of_model, strict=True):
             i, j = pattern.bonds.T
             vectors = positions[atoms[:, j]] - positions[atoms[:, i]]
             if lattice.pbc.any():
                 vectors = lattice.shortest(vectors)
             radii = covalent_radii[pattern.numbers] / BOHR
-            limit = (factor * (radii[i] + radii[j])) ** 2
-            # Written so that a NaN position counts as broken.
-            if not (np.einsum("mbi,mbi->mb", vectors, vectors) < limit).all():
-                return False
-        return True
-
-
-def _check_short(vectors, lattice, first, second):
-    length = np.linalg.norm(vectors, axis=-1)
-    if length.size and not length.max() < lattice.half_height:
-        worst = np.unravel_index(np.argmax(length), length.shape)
-        raise GeometryError(
-            f"atoms {first[worst]} and {second[worst]} of one molecule are {length[worst]:.3f} "
-            "bohr apart, not less than half the cell's smallest height "
-            f"({lattice.half_height:.3f} bohr): "
-            "their nearest images are ambiguous; use a larger cell (repeat it) or mend the geometry"
-        )
+            length = np.linalg.norm(vectors, axis=-1)
+            found += [
+                (int(atoms[m, i[b]]), int(atoms[m, j[b]]), float(length[m, b]))
+                for m, b in np.argwhere(~(length < factor * (radii[i] + radii[j])))
+            ]
+        return sorted(found, key=lambda bond: (-bond[2], bond[:2]))
 
 
 def assemble(patterns, atoms_of_model, positions, cell, pbc) -> Assignment:

@@ -4,13 +4,7 @@ from collections import Counter
 
 from ase.data import chemical_symbols
 
-from ase_fflux.topology.graphs import Graph, Pattern
-
-
-def atom_list(atoms, most=24) -> str:
-    """Indices of atoms for a message, shortened where they are many."""
-    more = f", ... ({len(atoms)} in all)" if len(atoms) > most else ""
-    return ", ".join(str(a) for a in atoms[:most]) + more
+from ase_fflux.topology.graphs import Graph, Pattern, atom_names
 
 
 def misfit(patterns, needs, kind, fragments, left) -> str:
@@ -19,7 +13,7 @@ def misfit(patterns, needs, kind, fragments, left) -> str:
     strangers = [f for f in left if not any(kind[f] in need for need in needs)]
     first = (strangers or left)[0]
     atoms, graph = fragments.graph([first])
-    what = f"{graph.formula} (atoms {atom_list(atoms)})"
+    what = f"{graph.formula} (atoms {atom_names(atoms, fragments.numbers)})"
     if strangers:
         others = f" (nor {len(strangers) - 1} more fragments)" if len(strangers) > 1 else ""
         reason = _closest_reason(patterns, graph, fragments.graph(left)[1])

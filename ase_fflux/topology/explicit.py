@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from ase_fflux.base.errors import TopologyError
 from ase_fflux.topology.graphs import atom_label
@@ -26,19 +25,19 @@ def explicit_atoms(patterns, numbers, explicit) -> list[np.ndarray]:
     owner: dict[int, str] = {}
     for pattern in patterns:
         for m, atoms in enumerate(explicit.get(pattern.name, ())):
-            where = f"molecule {m} of {pattern.name!r} in the explicit assignment"
+            where = f"molecule {m + 1} of {pattern.name!r} in the explicit assignment"
             _check_explicit_row(where, atoms, pattern, numbers)
             for atom in atoms:
                 if atom in owner:
                     raise TopologyError(
-                        f"{atom_label(atom, numbers)} is in {where}, "
+                        f"{_given(atom, numbers)} is in {where}, "
                         f"and was in {owner[atom]} before"
                     )
                 owner[atom] = where
     missing = sorted(set(range(len(numbers))) - set(owner))
     if missing:
         raise TopologyError(
-            f"{atom_label(missing[0], numbers)} is in no molecule of the explicit assignment"
+            f"{_given(missing[0], numbers)} is in no molecule of the explicit assignment"
         )
     return [
         np.array(list(explicit.get(p.name, ())), dtype=int).reshape(-1, len(p.numbers))
@@ -58,6 +57,11 @@ def _check_explicit_row(where, atoms, pattern, numbers):
             )
         if numbers[atom] != number:
             raise TopologyError(
-                f"{where} puts {atom_label(atom, numbers)} where the model has "
-                f"{chemical_symbols[number]} (its atom {k})"
+                f"{where} puts {_given(atom, numbers)} where the model has "
+                f"{atom_label(k, pattern.numbers)}"
             )
+
+
+def _given(index, numbers) -> str:
+    """An atom as the user gave it, by its index from 0, and as all messages name it."""
+    return f"index {index}, {atom_label(index, numbers)},"

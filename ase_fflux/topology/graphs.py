@@ -12,6 +12,7 @@ from ase.neighborlist import primitive_neighbor_list
 from ase.symbols import Symbols
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
 
 from ase_fflux.base.errors import GeometryError, TopologyError
 from ase_fflux.base.units import BOHR
@@ -57,6 +58,13 @@ def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
     """
     numbers = np.asarray(numbers, dtype=int)
     positions = np.asarray(positions, dtype=float)
+    check_geometry(numbers, positions)
+    pairs, shifts, _ = contacts(numbers, positions, Lattice(cell, pbc), scale)
+    return pairs, shifts
+
+
+def check_geometry(numbers, positions) -> None:
+    """Refuse what is no geometry: no atoms, another shape than (n, 3), positions not finite."""
     if len(numbers) == 0:
         raise GeometryError("there are no atoms in this structure")
     if positions.shape != (len(numbers), 3):
@@ -70,12 +78,38 @@ def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
             f"{atom_label(bad[0], numbers)} has the position {positions[bad[0]]}, "
             "which is not finite"
         )
-    lattice = Lattice(cell, pbc)
-    i, j, distance, shifts = primitive_neighbor_list(
-        "ijdS", lattice.pbc, lattice.cell, positions, scale * covalent_radii[numbers] / BOHR
-    )
-    once = i <= j
-    i, j, distance, shifts = i[once], j[once], distance[once], shifts[once]
+
+
+def contacts(numbers, positions, lattice: Lattice, scale: float):
+    """Pairs of atoms within `scale` times the sum of their covalent radii.
+
+    Returns
+    -------
+    pairs : (C, 2) int
+    shifts : (C, 3) int
+        As `bonds` returns them.
+    ratio : (C,) float
+        Distance relative to the sum of the radii.
+
+    Raises
+    ------
+    GeometryError
+        Two atoms within 0.5 bohr.
+    """
+    radii = covalent_radii[numbers] / BOHR
+    if lattice.pbc.any():
+        i, j, distance, shifts = primitive_neighbor_list(
+            "ijdS", lattice.pbc, lattice.cell, positions, scale * radii
+        )
+        once = i <= j
+        i, j, distance, shifts = i[once], j[once], distance[once], shifts[once]
+    else:  # much faster than a list that knows cells
+        near = cKDTree(positions).query_pairs(2 * scale * radii.max(), output_type="ndarray")
+        i, j = near.T
+        distance = np.linalg.norm(positions[j] - positions[i], axis=1)
+        near = distance < scale * (radii[i] + radii[j])
+        i, j, distance = i[near], j[near], distance[near]
+        shifts = np.zeros((len(i), 3), dtype=int)
     order = np.lexsort((*shifts.T[::-1], j, i))
     i, j, distance, shifts = i[order], j[order], distance[order], shifts[order]
     if (distance < COINCIDENT).any():
@@ -84,12 +118,28 @@ def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
             f"{atom_label(i[k], numbers)} and {atom_label(j[k], numbers)} are on one spot "
             f"({distance[k] * BOHR:.4f} Angstrom apart); remove or move one of them"
         )
-    return np.column_stack([i, j]), shifts
+    return np.column_stack([i, j]), shifts, distance / (radii[i] + radii[j])
 
 
 def atom_label(index, numbers) -> str:
-    """An atom as messages name it, such as ``atom 3 (O)``."""
-    return f"atom {index} ({chemical_symbols[numbers[index]]})"
+    """An atom as messages name it, such as ``atom 3 (O)``: its place in the file, from 1.
+
+    Parameters
+    ----------
+    index : int
+        From 0.
+    numbers : (n,) int
+        Atomic numbers of all atoms.
+    """
+    return f"atom {int(index) + 1} ({chemical_symbols[int(numbers[index])]})"
+
+
+def atom_names(atoms, numbers, most: int = 24) -> str:
+    """Atoms for a message, such as ``O3, H4, H5``, shortened where there are many."""
+    more = f", ... ({len(atoms)} in all)" if len(atoms) > most else ""
+    return ", ".join(
+        f"{chemical_symbols[int(numbers[a])]}{int(a) + 1}" for a in atoms[:most]
+    ) + more
 
 
 @dataclass(frozen=True, eq=False)

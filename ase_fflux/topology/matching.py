@@ -7,11 +7,22 @@ import numpy as np
 from ase.neighborlist import primitive_neighbor_list
 
 from ase_fflux.base.errors import GeometryError, TopologyError
+from ase_fflux.base.units import BOHR
 from ase_fflux.topology.assignment import Assignment, assemble
-from ase_fflux.topology.diagnosis import atom_list, misfit
+from ase_fflux.topology.diagnosis import misfit
 from ase_fflux.topology.explicit import explicit_atoms
-from ase_fflux.topology.graphs import Graph, Pattern, atom_label, bonds, mappings
+from ase_fflux.topology.fragments import Fragments
+from ase_fflux.topology.graphs import (
+    Graph,
+    Pattern,
+    atom_label,
+    atom_names,
+    bonds,
+    check_geometry,
+    mappings,
+)
 from ase_fflux.topology.lattice import Lattice
+from ase_fflux.topology.perception import BROKEN, model_bonds
 
 # Candidates in one call of the score: bounds the memory, leaves the score enough to vectorise over.
 SCORE_BATCH = 20_000
@@ -51,7 +62,8 @@ def match(
         one candidate only.
     explicit : list of lists of int, or dict of name to such, optional
         For every molecule its input atoms in the model's order: a plain list for one model, by
-        the names of the models for several. Neither bonds nor score are looked at then.
+        the names of the models for several. The score is not looked at then, and of bonds only
+        that none of the models' is broken.
 
     Returns
     -------
@@ -64,17 +76,19 @@ def match(
     TopologyError
         Atoms that no model fits, fragments left over, two models alike, a molecule bonded to its
         own periodic image, more than 50,000 equivalent labellings, or an explicit assignment that
-        is none.
+        is none or breaks bonds of the models.
     """
     patterns = tuple(patterns)
     numbers = np.asarray(numbers, dtype=int)
     positions = np.asarray(positions, dtype=float)
-    pairs, _ = bonds(numbers, positions, cell, pbc)
+    check_geometry(numbers, positions)
     if explicit is not None:
-        return assemble(
-            patterns, explicit_atoms(patterns, numbers, explicit), positions, cell, pbc
-        )
-
+        bonds(numbers, positions, cell, pbc)  # refuses atoms on one spot
+        atoms_of_model = explicit_atoms(patterns, numbers, explicit)
+        assignment = assemble(patterns, atoms_of_model, positions, cell, pbc)
+        _check_bonds(assignment, numbers, positions, cell, pbc)
+        return assignment
+    pairs = model_bonds(patterns, numbers, positions, cell, pbc)
     repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
     for i, j in (*pairs[pairs[:, 0] == pairs[:, 1]], *pairs[1:][repeated]):
         _refuse_endless(i, j, numbers)
@@ -84,49 +98,10 @@ def match(
     whole = assignment.unwrap(positions, cell, pbc)
     _check_finite_molecules(assignment, whole, Lattice(cell, pbc), numbers)
     chosen = [
-        _best_labels(k, pattern, atoms, whole, score)
+        _best_labels(k, pattern, atoms, whole, score, numbers)
         for k, (pattern, atoms) in enumerate(zip(patterns, atoms_of_model, strict=True))
     ]
     return assemble(patterns, chosen, positions, cell, pbc)
-
-
-class Fragments:
-    """The connected components of the input, sorted into kinds of equal elements and bonds."""
-
-    def __init__(self, numbers, pairs):
-        self.numbers = numbers
-        self.label = Graph(numbers, pairs).fragment
-        self.atoms = np.split(
-            np.argsort(self.label, kind="stable"), np.cumsum(np.bincount(self.label))[:-1]
-        )
-        pairs = pairs[np.argsort(self.label[pairs[:, 0]], kind="stable")]
-        n_bonds = np.bincount(self.label[pairs[:, 0]], minlength=len(self.atoms))
-        self._bonds = np.split(pairs, np.cumsum(n_bonds)[:-1])
-        self._graphs: dict[tuple[bytes, bytes], Graph] = {}
-        self._kinds: dict[tuple[int, ...], list[tuple[Graph, int]]] = {}
-        self._kind_of_graph: dict[Graph, int] = {}
-
-    def graph(self, members: Sequence[int]) -> tuple[np.ndarray, Graph]:
-        """Atoms (N,) ascending and graph of some fragments; equal graphs are one object."""
-        atoms = np.sort(np.concatenate([self.atoms[f] for f in members]))
-        pairs = np.searchsorted(atoms, np.concatenate([self._bonds[f] for f in members]))
-        numbers = self.numbers[atoms]
-        signature = (numbers.tobytes(), pairs.tobytes())
-        if signature not in self._graphs:
-            self._graphs[signature] = Graph(numbers, pairs)
-        return atoms, self._graphs[signature]
-
-    def kind(self, graph: Graph) -> int:
-        """Number of the kind of a connected graph: the same for isomorphic ones."""
-        known = self._kind_of_graph.get(graph)
-        if known is None:
-            alike = self._kinds.setdefault(graph.key, [])
-            known = next((k for g, k in alike if next(mappings(g, graph), None) is not None), None)
-            if known is None:
-                known = sum(map(len, self._kinds.values()))
-                alike.append((graph, known))
-            self._kind_of_graph[graph] = known
-        return known
 
 
 def _find_molecules(patterns, fragments, positions, lattice) -> list[np.ndarray]:
@@ -214,7 +189,7 @@ def _grow(seed, between, needs, kind, free) -> list[int] | None:
     return None
 
 
-def _best_labels(k, pattern, atoms, whole, score) -> np.ndarray:
+def _best_labels(k, pattern, atoms, whole, score, numbers) -> np.ndarray:
     """Input atoms (M, N) by the best isomorphism: those given composed with the pattern's
     automorphisms."""
     if len(atoms) == 0 or len(pattern.automorphisms) == 1:
@@ -229,14 +204,31 @@ def _best_labels(k, pattern, atoms, whole, score) -> np.ndarray:
         if np.isnan(values).any():
             row = candidates[np.isnan(values).any(axis=1)][0, 0]
             raise GeometryError(
-                f"the molecule of atoms {atom_list(row)} has no defined distance to the training "
-                f"data of model {pattern.name!r}; check its geometry for linear or collapsed parts"
+                f"the molecule of atoms {atom_names(row, numbers)} has no defined distance to the "
+                f"training data of model {pattern.name!r}; check its geometry for linear or "
+                "collapsed parts"
             )
         lowest = values.min(axis=1, keepdims=True)
         tied = values <= lowest + SCORE_TIE * (1 + abs(lowest))
         for m, (rows, allowed) in enumerate(zip(candidates, tied, strict=True), start):
             best[m] = min(rows[allowed].tolist())
     return best
+
+
+def _check_bonds(assignment, numbers, positions, cell, pbc):
+    """Refuse molecules in which bonds of their model are broken, and name these."""
+    broken = assignment.long_bonds(positions, cell, pbc, BROKEN)
+    if not broken:
+        return
+    named = ", ".join(
+        f"{atom_label(i, numbers)} and {atom_label(j, numbers)} ({length * BOHR:.2f} Angstrom)"
+        for i, j, length in broken[:4]
+    )
+    more = f" and {len(broken) - 4} more" if len(broken) > 4 else ""
+    raise TopologyError(
+        f"bonds of the model are broken in the explicit assignment, between {named}{more}: put "
+        "the atoms in the order of the model, or start from a geometry of intact molecules"
+    )
 
 
 def _check_finite_molecules(assignment, whole, lattice, numbers):

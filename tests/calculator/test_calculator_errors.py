@@ -24,7 +24,8 @@ def stretched(distorted, chiral_model, bundles):
 def test_low_coverage_warns_once(stretched, bundles):
     atoms, lowest = stretched
     calc = FFLUX(bundles["chiral"], min_coverage=lowest + 0.01)
-    with pytest.warns(CoverageWarning, match=rf"atom \d has a coverage of {lowest:.3g} \(below"):
+    message = rf"atom \d \(\w+\) has a coverage of {lowest:.3g} \(below"
+    with pytest.warns(CoverageWarning, match=message):
         calc.get_potential_energy(atoms)
     atoms.rattle(0.001)
     calc.get_potential_energy(atoms)  # a warning would be an error here
@@ -43,6 +44,16 @@ def test_the_warning_points_at_the_caller(stretched, bundles):
             ask(atoms)
         caught = [w for w in caught if w.category is CoverageWarning]
         assert [w.filename for w in caught] == [__file__]
+
+
+def test_where_nothing_is_known_is_an_error(stretched, bundles):
+    atoms, _ = stretched
+    atoms.positions *= 1.3
+    calc = FFLUX(bundles["chiral"])
+    with pytest.raises(CoverageError, match=r"atom \d \(\w+\) .* know nothing"):
+        calc.get_potential_energy(atoms)
+    calc.set(on_low_coverage="ignore")
+    assert np.isfinite(calc.get_potential_energy(atoms)) and calc.coverage.min() < 0.09
 
 
 def test_low_coverage_raises_or_is_ignored(stretched, bundles):
@@ -112,8 +123,8 @@ def _in_line(atoms):
     ("spoil", "error", "message"),
     [
         (lambda a: a[:0], GeometryError, "no atoms"),
-        (lambda a: _put(a, 2, [np.nan, 0, 0]), GeometryError, r"atom 2 \(F\) .* not finite"),
-        (lambda a: _put(a, 2, a.positions[4]), GeometryError, r"atom 2 \(F\) and atom 4 \(Br\)"),
+        (lambda a: _put(a, 2, [np.nan, 0, 0]), GeometryError, r"atom 3 \(F\) .* not finite"),
+        (lambda a: _put(a, 2, a.positions[4]), GeometryError, r"atom 3 \(F\) and atom 5 \(Br\)"),
         (lambda a: a[1:], TopologyError, "no model fits"),
         (_in_line, GeometryError, r"frame of atom \d \(Cl\) is linear"),
     ],

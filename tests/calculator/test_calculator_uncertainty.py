@@ -102,5 +102,5 @@ def test_models_that_state_none(molecule):
 def test_a_position_that_is_not_a_number(calculator, molecules):
     atoms = molecules[0]
     atoms.positions[1, 2] = np.nan
-    with pytest.raises(FFLUXError, match="atom 1 .* not finite"):
+    with pytest.raises(FFLUXError, match="atom 2 .* not finite"):
         calculator.get_uncertainty(Atoms(atoms))

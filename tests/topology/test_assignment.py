@@ -27,16 +27,15 @@ def test_cells_too_small_to_tell_images_apart_are_refused(geometry, model, no_pr
         found.unwrap(x, np.eye(3) * 3.0, True)
 
 
-def test_bonds_intact_until_one_breaks(geometry, model, no_preference):
+def test_bonds_that_are_long(geometry, model, no_preference):
     numbers, x = geometry("CH3CH2OH")
     found = match([model("CH3CH2OH")], numbers, x, None, None, no_preference)
-    assert found.bonds_intact(x)
-    stretched = x.copy()
-    stretched[3] = x[2] + (x[3] - x[2]) * 1.5
-    assert found.bonds_intact(stretched)
-    stretched[3] = x[2] + (x[3] - x[2]) * 1.7
-    assert not found.bonds_intact(stretched)
-    assert not found.bonds_intact(x * np.nan)
+    assert found.long_bonds(x, None, None, 1.2) == []
+    x[3] = x[2] + (x[3] - x[2]) * 1.5
+    (bond,) = found.long_bonds(x, None, None, 1.4)
+    assert bond[:2] == (2, 3) and bond[2] == pytest.approx(np.linalg.norm(x[3] - x[2]))
+    assert found.long_bonds(x, None, None, 1.6) == []
+    assert len(found.long_bonds(x * np.nan, None, None, 1.6)) == 8
 
 
 def test_assignments_can_be_pickled(geometry, model, no_preference):

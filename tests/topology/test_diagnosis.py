@@ -12,7 +12,7 @@ def test_a_molecule_that_no_model_fits_is_described(geometry, model, no_preferen
         match([ethanol, water], *geometry("CH3OCH3"), None, None, no_preference)
     text = str(error.value)
     for part in (
-        "C2H6O (atoms 0, 1, 2, 3, 4, 5, 6, 7, 8)",
+        "C2H6O (atoms C1, O2, C3, H4, H5, H6, H7, H8, H9)",
         "has the formula of 'CH3CH2OH'",
         "0 C-C bonds instead of 1",
         "2 C-O bonds instead of 1",

@@ -9,13 +9,12 @@ def two_waters_and_hcl(geometry, join):
     return join((*geometry("H2O"), 0), (*geometry("HCl"), [9, 0, 0]), (*geometry("H2O"), [0, 9, 0]))
 
 
-def test_an_explicit_assignment_overrides_score_and_bonds(geometry, model, join):
+def test_an_explicit_assignment_overrides_the_score(geometry, model, join):
     numbers, x = two_waters_and_hcl(geometry, join)
     chlorine = int(np.flatnonzero(numbers == 17)[0])
     hydrogen = 7 - chlorine
     pattern = model("HCl")
     row = [chlorine, hydrogen] if pattern.numbers[0] == 17 else [hydrogen, chlorine]
-    x[2] += 4.0
     rows = {"H2O": [[0, 2, 1], [5, 7, 6]], "HCl": np.array([row])}
     found = match([pattern, model("H2O")], numbers, x, None, None, None, rows)
     assert found.atoms_of_model[1].tolist() == [[0, 2, 1], [5, 7, 6]]
@@ -30,11 +29,11 @@ def test_an_explicit_assignment_overrides_score_and_bonds(geometry, model, join)
     [
         (
             [[0, 1, 2], [3, 4, 4]],
-            r"atom 4 \(H\) is in molecule 1 of 'H2O'.*, and was in molecule 1",
+            r"index 4, atom 5 \(H\), is in molecule 2 of 'H2O'.*, and was in molecule 2",
         ),
-        ([[0, 1, 2], [3, 4, 1]], r"atom 1 \(H\) is in molecule 1 .* was in molecule 0"),
-        ([[0, 1, 2]], r"atom 3 \(O\) is in no molecule"),
-        ([[0, 1, 2], [4, 3, 5]], r"puts atom 4 \(H\) where the model has O \(its atom 0\)"),
+        ([[0, 1, 2], [3, 4, 1]], r"index 1, atom 2 \(H\), is in molecule 2 .* was in molecule 1"),
+        ([[0, 1, 2]], r"index 3, atom 4 \(O\), is in no molecule"),
+        ([[0, 1, 2], [4, 3, 5]], r"puts index 4, atom 5 \(H\), where the model has atom 1 \(O\)"),
         ([[0, 1, 2], [3, 4]], "has 2 atoms, the model has 3"),
         ([[0, 1, 2], [3, 4, 6]], "names atom 6; indices are integers from 0 to 5"),
         ([[0, 1, 2], [3, 4, -1]], "names atom -1"),
@@ -53,3 +52,22 @@ def test_an_explicit_list_for_several_models_is_refused(geometry, model, join, n
     numbers, x = two_waters_and_hcl(geometry, join)
     with pytest.raises(TopologyError, match="dict by their names"):
         match([model("H2O"), model("HCl")], numbers, x, None, None, no_preference, [[0, 1, 2]])
+
+
+def test_broken_bonds_of_an_explicit_assignment_are_named(geometry, model, join, no_preference):
+    numbers, x = geometry("CH3CH2OH")
+    pattern = model("CH3CH2OH")
+    row = list(range(9))
+    far = x.copy()
+    far[3] += 3.0 * (far[3] - far[2])
+    message = r"between atom 3 \(O\) and atom 4 \(H\) \(3\.8\d Angstrom\): put"
+    with pytest.raises(TopologyError, match=message):
+        match([pattern], numbers, far, None, None, no_preference, [row])
+    row[0], row[1] = 1, 0  # the carbons exchanged
+    with pytest.raises(TopologyError, match="bonds of the model are broken .* and [0-9] more"):
+        match([pattern], numbers, x, None, None, no_preference, [row])
+    # across a periodic boundary nothing is broken
+    cell = np.diag([20.0, 20.0, 20.0])
+    moved = x + 0.0
+    moved[3] += cell[0]
+    match([pattern], numbers, moved, cell, True, no_preference, [list(range(9))])

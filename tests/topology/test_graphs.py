@@ -56,11 +56,11 @@ def test_structures_without_a_meaning_are_refused(geometry, model, no_preference
     numbers, x = geometry("H2O")
     bad = x.copy()
     bad[1, 2] = np.nan
-    with pytest.raises(GeometryError, match=r"atom 1 \(H\)"):
+    with pytest.raises(GeometryError, match=r"atom 2 \(H\)"):
         bonds(numbers, bad)
     bad = x.copy()
     bad[2] = bad[0] + 0.01
-    with pytest.raises(GeometryError, match=r"atom 0 \(O\) and atom 2 \(H\) are on one spot"):
+    with pytest.raises(GeometryError, match=r"atom 1 \(O\) and atom 3 \(H\) are on one spot"):
         bonds(numbers, bad)
     bad[2] = bad[0] + TRICLINIC[1] - TRICLINIC[2]
     with pytest.raises(GeometryError, match="on one spot"):

@@ -74,7 +74,7 @@ def test_wrapping_changes_neither_assignment_nor_molecules(geometry, model, join
             )
 
         assert np.allclose(shapes(a, x), shapes(b, whole), atol=2e-5)
-    assert found.bonds_intact(wrapped, TRICLINIC, True)
+    assert not found.long_bonds(wrapped, TRICLINIC, True, 1.4)
 
 
 def test_methyl_hydrogens_get_the_handedness_of_the_training_data(geometry, model):
@@ -128,7 +128,7 @@ def test_scores_are_asked_in_batches_and_only_where_there_is_a_choice(geometry, 
 
 def test_an_undefined_score_is_refused(geometry, model):
     numbers, x = geometry("H2O")
-    with pytest.raises(GeometryError, match="atoms 0, 1, 2 .*'H2O'"):
+    with pytest.raises(GeometryError, match="atoms O1, H2, H3 .*'H2O'"):
         match([model("H2O")], numbers, x, None, None, lambda k, c: np.full(len(c), np.nan))
 
 
@@ -145,8 +145,8 @@ def test_water_box(geometry, model, join, no_preference, unlike, reference):
     assert sorted(order[mixed.atoms_of_model[0]].tolist()) == plain.atoms_of_model[0].tolist()
     whole = mixed.unwrap(x[order], cell, True)[mixed.atoms_of_model[0]]
     assert np.linalg.norm(whole[:, 1:] - whole[:, :1], axis=-1).max() * BOHR < 1.2
-    assert mixed.bonds_intact(x[order], cell, True)
-    assert not plain.bonds_intact(x[order], cell, True)
+    assert not mixed.long_bonds(x[order], cell, True, 1.4)
+    assert plain.long_bonds(x[order], cell, True, 1.4)
 
     dimer = Pattern.from_geometry("dimer", *join((*geometry("H2O"), 0), (*geometry("H2O"), 6)))
     found = match([water, dimer], numbers, x, cell, True, no_preference)
@@ -196,7 +196,7 @@ def test_leftover_monomers_go_to_their_own_model_or_are_named(
     numbers, x = join((*acid, [0, 0, 12]), (dimer_numbers, dimer, 0))
     pair = Pattern.from_geometry("pair", dimer_numbers, dimer)
     with pytest.raises(
-        TopologyError, match=r"CH2O2 \(atoms 0, 1, 2, 3, 4\) is left over: model 'pair'"
+        TopologyError, match=r"CH2O2 \(atoms O1, C2, O3, H4, H5\) is left over: model 'pair'"
     ):
         match([pair], numbers, x, None, None, no_preference)
     found = match(
