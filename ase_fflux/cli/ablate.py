@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     count, features = points.features.shape
     what = f"{points.name}: {count} points, {features} features"
     print(f"{what}; {len(points.test_features)} points held out")
-    files = OutputFiles(args.output or Path(args.input).stem, _SUFFIXES)
+    files = OutputFiles(options.prefix_of(args.output, Path(args.input).stem), _SUFFIXES)
     if moved := files.set_aside():
         print(moved)
     finished = []

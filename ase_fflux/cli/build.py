@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.workflows.build import BuildSettings, build
 
     conformers = read_frames(args.geometry, args.format, vacuum=args.vacuum)
-    output = Path(args.output or output_stem(args.geometry) + ".fflux")
+    output = Path(options.prefix_of(args.output, output_stem(args.geometry) + ".fflux"))
     if output.suffix != ".fflux":
         output = output.with_name(output.name + ".fflux")
     folder = output.with_name(output.stem + "-build")

@@ -1,6 +1,7 @@
 """``fflux convert``: turn bundles into directories of ``.model`` files and back."""
 
 import argparse
+import zipfile
 from pathlib import Path
 
 from ase_fflux.cli.options import natural
@@ -75,6 +76,12 @@ def run(args: argparse.Namespace) -> None:
         raise FFLUXError("--points is the size of what --plain makes: give both or none")
     if args.plain and to_bundle:
         raise FFLUXError("--plain is for .model files, bundles keep models as they are")
+    if to_bundle and output.exists() and not zipfile.is_zipfile(output):
+        raise ModelError(f"{output} is there and is no bundle: choose another OUTPUT")
+    if not to_bundle and output.exists() and not output.is_dir():
+        raise ModelError(
+            f"{output} is a file and no directory of .model files: choose another OUTPUT"
+        )
     model = load_molecule(source)
     if not to_bundle and output.is_dir() and (strange := model_directory.foreign_file(output)):
         raise ModelError(f"{output} holds other files ({strange}): choose a new directory")

@@ -100,10 +100,10 @@ def _fail(message: str) -> int:
 
 
 def _print_anything() -> None:
-    """Have names that the terminal's encoding does not know printed as escapes."""
+    """Print whole lines at once, also into files, and what an encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def _show_ours_alone() -> None:

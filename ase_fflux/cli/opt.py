@@ -3,6 +3,7 @@
 import argparse
 
 from ase_fflux.cli import options
+from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
 Optimise a geometry with FFLUX models and write in the current directory:
@@ -64,8 +65,6 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Optimise; 0 if converged, 1 if not, 130 if interrupted."""
-    from tqdm import tqdm
-
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.base.units import KJ_PER_MOL
     from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files
@@ -82,13 +81,6 @@ def run(args: argparse.Namespace) -> int:
     if moved := files.set_aside():
         print(moved)
 
-    def watch(steps):
-        with tqdm(desc="optimising", unit=" steps", leave=False, disable=None) as bar:
-            for step in steps:
-                bar.set_postfix_str(f"max. force {step.fmax:.4f} eV/A", refresh=False)
-                bar.update()
-                yield step
-
     result = optimise_to_files(
         atoms,
         files,
@@ -97,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
         optimizer=args.optimizer,
         uncertainty=args.uncertainty,
         about=options.about(args, atoms.calc),
-        watch=watch,
+        watch=lambda steps: stepwise(
+            steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
+        ),
     )
     outcome, status = "not converged", 1
     if result.interrupted:

@@ -1,12 +1,13 @@
 """Arguments that several verbs share, and what is made of them."""
 
 import argparse
+import os
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.text import printable
+from ase_fflux.cli.progress import progress as progress
 
 
 def add_geometry(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-coverage",
-        type=float,
+        type=share,
         metavar="C",
         help="an atom's largest kernel value to a training point, 0 to 1, below which the geometry "
         "counts as outside of the training data (default: what the test of each model suggests, "
@@ -109,7 +110,7 @@ def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
         "--output",
         metavar="PREFIX",
         help=f"beginning of all output names (default: FILE's name with {ending}, in the current "
-        "directory); files already there are kept as NAME.~1~, NAME.~2~, ...",
+        "directory; DIR/ puts that name there); files already there are kept as NAME.~1~, ...",
     )
 
 
@@ -130,19 +131,18 @@ def first_uncertainty(atoms) -> None:
     atoms.calc.get_uncertainty(atoms)
 
 
-@contextmanager
-def progress(description: str, total: int):
-    """A progress bar, none without a terminal; gives a function to call with increments."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=f"{description:16}", unit="", disable=None) as bar:
-        yield bar.update
-
-
 def positive(text: str) -> float:
     """Argument type: a finite number above zero."""
     value = float(text)
     if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def share(text: str) -> float:
+    """Argument type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
         raise ValueError
     return value
 
@@ -164,6 +164,7 @@ def pair_potential(text: str) -> tuple[str, dict]:
 
 # argparse names the type in its message: "invalid positive number value: '-1'"
 positive.__name__ = "positive number"
+share.__name__ = "number from 0 to 1"
 natural.__name__ = "positive whole number"
 pair_potential.__name__ = "A-B=KIND,P,..."
 
@@ -244,7 +245,7 @@ def output_prefix(args: argparse.Namespace, ending: str) -> str:
     """``--output``, or the input's name without folder and suffix and with this ending."""
     from ase_fflux.formats.geometry import misleads_ase, output_stem
 
-    prefix = args.output or output_stem(args.geometry) + ending
+    prefix = prefix_of(args.output, output_stem(args.geometry) + ending)
     if misleads_ase(f"{prefix}.xyz"):
         warnings.warn(
             f"ASE and `ase gui` go by the name {Path(prefix).name} and take the output for another "
@@ -252,6 +253,15 @@ def output_prefix(args: argparse.Namespace, ending: str) -> str:
             FFLUXWarning, stacklevel=1,
         )
     return prefix
+
+
+def prefix_of(output: str | None, usual: str) -> str:
+    """What ``-o`` asks for; in a folder that it names (``DIR/``, ``.``) the usual name."""
+    if output is None:
+        return usual
+    if os.path.basename(output) in ("", os.curdir, os.pardir):
+        return os.path.join(output, usual)
+    return output
 
 
 def about(args: argparse.Namespace, calculator) -> dict:

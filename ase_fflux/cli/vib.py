@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from ase_fflux.cli import options
+from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
 Harmonic vibrations of a molecule at a minimum, and what follows from them. Writes in the current
@@ -73,8 +74,6 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compute, print the table, write the files."""
-    from tqdm import tqdm
-
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.simulate.thermochemistry import thermochemistry
     from ase_fflux.simulate.vibrations.analysis import vibrations
@@ -82,9 +81,8 @@ def run(args: argparse.Namespace) -> None:
 
     atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
-    result = vibrations(
-        atoms, watch=lambda jobs: tqdm(jobs, desc="displacing", leave=False, disable=None)
-    )
+    displacements = 6 * len(atoms)
+    result = vibrations(atoms, watch=lambda jobs: stepwise(jobs, "displacing", displacements))
     if result.fmax > _FMAX:
         print(
             f"fflux: warning: {args.geometry} is not at a minimum of this model (largest force "

@@ -74,9 +74,17 @@ def test_earlier_output_is_kept(work, capsys):
 @pytest.mark.parametrize("source, output, message", [
     ("my.fflux", "other.fflux", "my.fflux is a bundle already"),
     ("nothing", "other.fflux", "no model 'nothing'"),
-    ("my.fflux", ".", "holds other files (my.fflux): choose a new directory"),
+    ("my.fflux", ".", "holds other files ("),
+    ("my.fflux", "geometry.xyz", "geometry.xyz is a file and no directory of .model files"),
+    ("models", "geometry.fflux", "geometry.fflux is there and is no bundle"),
+    ("models", "folder.fflux", "folder.fflux is there and is no bundle"),
 ])
 def test_refused(work, capsys, source, output, message):
+    main(["convert", "my.fflux", "models"])
+    for name in ("geometry.xyz", "geometry.fflux"):
+        (work / name).write_text("1\n\nH 0 0 0\n")
+    (work / "folder.fflux").mkdir()
+    capsys.readouterr()
     before = sorted(work.iterdir())
     assert main(["convert", source, output]) == 2
     assert message in capsys.readouterr().err

@@ -64,6 +64,22 @@ def test_positive(text):
     assert options.positive("1e-3") == 1e-3
 
 
+@pytest.mark.parametrize("text", ["nan", "-0.1", "1.1", "inf", "x"])
+def test_share(text):
+    with pytest.raises(ValueError):
+        options.share(text)
+    assert options.share("0") == 0 and options.share("0.9") == 0.9
+
+
+@pytest.mark.parametrize(
+    "output, prefix",
+    [(None, "w-opt"), ("runs/", "runs/w-opt"), (".", "./w-opt"), ("a/..", "a/../w-opt"),
+     ("runs/a", "runs/a")],
+)
+def test_a_folder_as_output(output, prefix):
+    assert options.prefix_of(output, "w-opt") == prefix
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x"])
 def test_natural(text):
     with pytest.raises(ValueError):
