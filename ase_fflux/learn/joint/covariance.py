@@ -12,8 +12,9 @@ known with all its images. With slopes B = dc/dx and b_v = T_v B', a = theta o d
           \mathrm{cov}(G, G') &= \textstyle\sum_v B^T k_v (2 \Theta b_v - 4 a q^T).
 
 (Derivative observations: Solak et al., Adv. Neural Inf. Process. Syst. 2003, 15, 1057.) The kernels
-here fill blocks of rows, so that threads can share the work; a pair of points so far apart that
-its covariance vanishes to rounding is skipped.
+here do what is of pairs of points: derivatives with respect to columns. The products with slopes
+are left to BLAS (`blocks`), for many pairs at once. A pair of points so far apart that its
+covariance vanishes to rounding is skipped.
 """
 
 import numpy as np
@@ -65,67 +66,62 @@ def energy_rows(x, columns, view_column, view_sign, theta, triangle, first, last
 
 
 @njit
-def mixed_rows(x, columns, slopes, view_column, view_sign, theta, first, last, out):
-    """Rows first to last of cov(E, G), out (R, n D), of x (R, C) with gradients.
+def mixed_columns(x, first, columns, start, view_column, view_sign, theta, u):
+    """Derivatives of cov(E, E') with respect to the columns of points: u (t, R, m C).
 
-    columns (m, n, C) and slopes (m, n, C, D) are of the labels with gradients.
+    Of x (., C) from the first on and labels of columns (m, n, C) from the start on. With slopes B
+    of the points of a label, cov(E, G') = u B.
     """
-    n_members, n, n_columns, n_directions = slopes.shape
-    a, q = np.empty(n_columns), np.empty(n_directions)
-    for r in range(first, last):
-        for j in range(n):
-            block = out[r, j * n_directions:(j + 1) * n_directions]
-            block[:] = 0.0
+    n_members, _, n_columns = columns.shape
+    a = np.empty(n_columns)
+    for j in range(u.shape[0]):
+        for r in range(u.shape[1]):
             for m in range(n_members):
+                out = u[j, r, m * n_columns:(m + 1) * n_columns]
+                out[:] = 0.0
                 for v in range(view_column.shape[0]):
-                    e = _difference(x[r], columns[m, j], view_column[v], view_sign[v], theta, a)
+                    view, sign = view_column[v], view_sign[v]
+                    e = _difference(
+                        x[first + r], columns[m, start + j], view, sign, theta, a
+                    )
                     if e < _FAR:
-                        _project(a, slopes[m, j], view_column[v], view_sign[v], q)
                         k = 2.0 * np.exp(-e)
-                        for d in range(n_directions):
-                            block[d] += k * q[d]
+                        for c in range(n_columns):
+                            out[view[c]] += k * sign[c] * a[c]
 
 
 @njit
-def gradient_rows(
-    x, x_slopes, columns, slopes, view_column, view_sign, theta, scale, triangle, first, last, out
+def gradient_columns(
+    x, i, columns, slopes, start, end, view_column, view_sign, theta, scale, w
 ):
-    """Add scale cov(G, G) to rows of labels first to last of out (n' D, n D).
+    """Derivatives of scale cov(E, G') with respect to the columns of label i: w (m C, t D).
 
-    x (m, n', C) with x_slopes (m, n', C, D) are the rows, columns (m, n, C) with slopes the
-    columns; with ``triangle``, only labels up to the row's are filled.
+    x (m, n', C) has label i, columns (m, n, C) with slopes (m, n, C, D) the t labels from start to
+    end. With slopes B of the points of label i, cov(G, G') = B^T w.
     """
-    n_members, n, n_columns, n_directions = slopes.shape
+    n_members, _, n_columns, n_directions = slopes.shape
     a, q = np.empty(n_columns), np.empty(n_directions)
-    w = np.empty((n_columns, n_directions))
-    for i in range(first, last):
-        for j in range(i + 1 if triangle else n):
-            block = out[i * n_directions:(i + 1) * n_directions,
-                        j * n_directions:(j + 1) * n_directions]
-            for p in range(n_members):
-                near = False
-                for m in range(n_members):
-                    for v in range(view_column.shape[0]):
-                        view, sign = view_column[v], view_sign[v]
-                        e = _difference(x[p, i], columns[m, j], view, sign, theta, a)
-                        if e >= _FAR:
-                            continue
-                        if not near:
-                            w[:] = 0.0
-                            near = True
-                        _project(a, slopes[m, j], view, sign, q)
-                        k = scale * np.exp(-e)
-                        for c in range(n_columns):
-                            t, s = 2.0 * k * theta[c] * sign[c], 4.0 * k * a[c]
-                            row, out_row = slopes[m, j, view[c]], w[c]
-                            for d in range(n_directions):
-                                out_row[d] += t * row[d] - s * q[d]
-                if near:
+    block = np.empty((n_columns, n_directions))
+    for j in range(start, end):
+        place = (j - start) * n_directions
+        for p in range(n_members):
+            block[:] = 0.0
+            for m in range(n_members):
+                for v in range(view_column.shape[0]):
+                    view, sign = view_column[v], view_sign[v]
+                    e = _difference(x[p, i], columns[m, j], view, sign, theta, a)
+                    if e >= _FAR:
+                        continue
+                    _project(a, slopes[m, j], view, sign, q)
+                    k = scale * np.exp(-e)
                     for c in range(n_columns):
+                        t, s = 2.0 * k * theta[c] * sign[c], 4.0 * k * a[c]
+                        row, out_row = slopes[m, j, view[c]], block[c]
                         for d in range(n_directions):
-                            t, out_row, row = x_slopes[p, i, c, d], block[d], w[c]
-                            for b in range(n_directions):
-                                out_row[b] += t * row[b]
+                            out_row[d] += t * row[d] - s * q[d]
+            for c in range(n_columns):
+                for d in range(n_directions):
+                    w[p * n_columns + c, place + d] = block[c, d]
 
 
 @njit
@@ -152,96 +148,83 @@ def energy_adjoint(columns, view_column, view_sign, theta, first, last, m, by_th
 
 
 @njit
-def mixed_adjoint(x, columns, slopes, view_column, view_sign, theta, first, last, m, by_theta):
-    """The same for m (P, n D) and cov(E, G), of x (P, C)."""
-    n_members, n, n_columns, n_directions = slopes.shape
-    a, u = np.empty(n_columns), np.empty(n_columns)
+def mixed_adjoint(x, first, columns, start, view_column, view_sign, theta, u, by_theta):
+    """The same for cov(E, G), from the products u (t, R, m C) = m B^T of `mixed_columns`."""
+    n_members, _, n_columns = columns.shape
+    a, moved = np.empty(n_columns), np.empty(n_columns)
     sum_all = 0.0
-    for r in range(first, last):
-        for j in range(n):
-            block = m[r, j * n_directions:(j + 1) * n_directions]
+    for j in range(u.shape[0]):
+        for r in range(u.shape[1]):
             for p in range(n_members):
+                row = u[j, r, p * n_columns:(p + 1) * n_columns]
                 for v in range(view_column.shape[0]):
                     view, sign = view_column[v], view_sign[v]
-                    e = _difference(x[r], columns[p, j], view, sign, theta, a)
+                    e = _difference(
+                        x[first + r], columns[p, start + j], view, sign, theta, a
+                    )
                     if e >= _FAR:
                         continue
                     k, value = 2.0 * np.exp(-e), 0.0
                     for c in range(n_columns):
-                        row, t = slopes[p, j, view[c]], 0.0
-                        for d in range(n_directions):
-                            t += row[d] * block[d]
-                        u[c] = sign[c] * t
-                        value += a[c] * u[c]
+                        moved[c] = sign[c] * row[view[c]]
+                        value += a[c] * moved[c]
                     sum_all += k * value
                     for c in range(n_columns):
                         d = a[c] / theta[c]
-                        by_theta[c] += k * (d * u[c] - d * d * value)
+                        by_theta[c] += k * (d * moved[c] - d * d * value)
     return sum_all
 
 
 @njit
 def gradient_adjoint(
-    columns, slopes, view_column, view_sign, theta, first, last, inverse, beta, by_theta
+    columns, slopes, i, start, end, view_column, view_sign, theta, w, by_theta
 ):
-    """The same for m = inverse - beta beta^T (n D, n D) and cov(G, G).
+    """The same for cov(G, G') of label i, from the products w (m C, t D) = B m.
 
-    Of the inverse, the lower triangle counts; blocks of labels below the diagonal count twice. For
-    V = B m_ij and r = V q,
-    u = V^T a, the contraction of m with a block is 2 theta . diag(V b^T) - 4 u . q, and its
-    derivative with respect to a is -4 (r + b u).
+    For V = w of a pair and r = V q, u = V^T a, the contraction of m with a block is
+    2 theta . diag(V b^T) - 4 u . q, and its derivative with respect to a is -4 (r + b u).
     """
-    n_members, n, n_columns, n_directions = slopes.shape
+    n_members, _, n_columns, n_directions = slopes.shape
     a, q, u = np.empty(n_columns), np.empty(n_directions), np.empty(n_directions)
     t, s = np.empty(n_columns), np.empty(n_columns)
-    w, block = np.empty((n_columns, n_directions)), np.empty((n_directions, n_directions))
+    block = np.empty((n_columns, n_directions))
     sum_all = 0.0
-    for i in range(first, last):
-        for j in range(i + 1):
-            twice = 1.0 if i == j else 2.0
-            for d in range(n_directions):
-                for b in range(n_directions):
-                    row, column = i * n_directions + d, j * n_directions + b
-                    block[d, b] = inverse[max(row, column), min(row, column)]
-                    block[d, b] -= beta[row] * beta[column]
-            for p in range(n_members):
-                near = False
-                for o in range(n_members):
-                    for v in range(view_column.shape[0]):
-                        view, sign = view_column[v], view_sign[v]
-                        e = _difference(columns[p, i], columns[o, j], view, sign, theta, a)
-                        if e >= _FAR:
-                            continue
-                        if not near:
-                            near = True
-                            w[:] = 0.0
-                            for c in range(n_columns):
-                                for d in range(n_directions):
-                                    factor, row, w_row = slopes[p, i, c, d], block[d], w[c]
-                                    for b in range(n_directions):
-                                        w_row[b] += factor * row[b]
-                        _project(a, slopes[o, j], view, sign, q)
+    for j in range(start, end):
+        place = (j - start) * n_directions
+        for p in range(n_members):
+            for c in range(n_columns):
+                for d in range(n_directions):
+                    block[c, d] = w[p * n_columns + c, place + d]
+            for o in range(n_members):
+                for v in range(view_column.shape[0]):
+                    view, sign = view_column[v], view_sign[v]
+                    e = _difference(columns[p, i], columns[o, j], view, sign, theta, a)
+                    if e >= _FAR:
+                        continue
+                    for d in range(n_directions):
+                        q[d] = 0.0
+                        u[d] = 0.0
+                    for c in range(n_columns):
+                        w_row, row = block[c], slopes[o, j, view[c]]
+                        a_c, b_c = a[c], a[c] * sign[c]
                         for d in range(n_directions):
-                            u[d] = 0.0
-                        for c in range(n_columns):
-                            w_row, a_c = w[c], a[c]
-                            for d in range(n_directions):
-                                u[d] += a_c * w_row[d]
-                        k, value = twice * np.exp(-e), 0.0
-                        for c in range(n_columns):
-                            w_row, row = w[c], slopes[o, j, view[c]]
-                            t_c, r_c, b_c = 0.0, 0.0, 0.0
-                            for d in range(n_directions):
-                                t_c += w_row[d] * row[d]
-                                r_c += w_row[d] * q[d]
-                                b_c += row[d] * u[d]
-                            t[c] = sign[c] * t_c
-                            s[c] = r_c + sign[c] * b_c
-                            value += 2.0 * theta[c] * t[c]
+                            u[d] += a_c * w_row[d]
+                            q[d] += b_c * row[d]
+                    k, value = np.exp(-e), 0.0
+                    for c in range(n_columns):
+                        w_row, row = block[c], slopes[o, j, view[c]]
+                        t_c, r_c, b_c = 0.0, 0.0, 0.0
                         for d in range(n_directions):
-                            value -= 4.0 * u[d] * q[d]
-                        sum_all += k * value
-                        for c in range(n_columns):
-                            d = a[c] / theta[c]
-                            by_theta[c] += k * (2.0 * t[c] - 4.0 * d * s[c] - d * d * value)
+                            t_c += w_row[d] * row[d]
+                            r_c += w_row[d] * q[d]
+                            b_c += row[d] * u[d]
+                        t[c] = sign[c] * t_c
+                        s[c] = r_c + sign[c] * b_c
+                        value += 2.0 * theta[c] * t[c]
+                    for d in range(n_directions):
+                        value -= 4.0 * u[d] * q[d]
+                    sum_all += k * value
+                    for c in range(n_columns):
+                        d = a[c] / theta[c]
+                        by_theta[c] += k * (2.0 * t[c] - 4.0 * d * s[c] - d * d * value)
     return sum_all

@@ -8,8 +8,12 @@ order.
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from ase_fflux.learn.joint.blocks import run_threads
-from ase_fflux.learn.joint.covariance import energy_adjoint, gradient_adjoint, mixed_adjoint
+from ase_fflux.learn.joint.blocks import (
+    contract_energies,
+    contract_gradients,
+    contract_mixed,
+    run_threads,
+)
 from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
 
@@ -120,30 +124,16 @@ class JointLikelihood:
 
     def _contract(self, a, theta, block, cross, inverse, beta):
         """Contractions of class a: with derivatives by the theta of columns (C,), and with k."""
-        points, data = self.data.points[a], self.data
-        columns = points.flat_columns
-        some = points.select(data.with_gradient)
-        views = points.view_column, points.view_sign
-        n_directions = some.slopes.shape[-1]
+        points = self.data.points[a]
+        some = points.select(self.data.with_gradient)
         slopes, total = np.zeros_like(theta), 0.0
-
-        def add(kernel, rows, triangle, factor):
-            nonlocal slopes, total
-
-            def work(first, last):
-                by_theta = np.zeros_like(theta)
-                return by_theta, kernel(first, last, by_theta)
-
+        for work, rows, triangle, factor in (
+            (lambda i, j: contract_energies(points, theta, block, i, j), len(block), True, 1.0),
+            (lambda i, j: contract_mixed(points, some, theta, cross, i, j), len(block), False, 2.0),
+            (lambda i, j: contract_gradients(some, theta, inverse, beta, i, j),
+             len(self.data.with_gradient), True, 1.0),
+        ):
             for by_theta, value in run_threads(work, rows, self.threads, triangle):
-                slopes = slopes + factor * by_theta
+                slopes += factor * by_theta
                 total += factor * value
-
-        add(lambda i, j, out: energy_adjoint(columns, *views, theta, i, j, block, out),
-            len(columns), True, 1.0)
-        add(lambda i, j, out: mixed_adjoint(
-            columns, some.columns, some.slopes, *views, theta, i, j, cross, out
-        ), len(columns), False, 2.0)
-        add(lambda i, j, out: gradient_adjoint(
-            some.columns, some.slopes, *views, theta, i, j, inverse, beta, out
-        ), len(inverse) // n_directions, True, 1.0)
         return slopes, total

@@ -8,6 +8,7 @@ computed once; what the length scales are does not matter here.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class ClassPoints:
     def flat_columns(self) -> np.ndarray:
         """(m n, C) columns, atom by atom."""
         return self.columns.reshape(-1, self.columns.shape[2])
+
+    @cached_property
+    def stacked_slopes(self) -> np.ndarray:
+        """(n, m C, D) slopes, label by label."""
+        n_members, n, n_columns, n_directions = self.slopes.shape
+        by_label = np.ascontiguousarray(self.slopes.transpose(1, 0, 2, 3))
+        return by_label.reshape(n, n_members * n_columns, n_directions)
 
     def select(self, labels) -> "ClassPoints":
         """The points at some of the labels."""
