@@ -235,6 +235,8 @@ def _labels_of_toy(molecule, n, seed=0, spread=0.1, flat=False, geometries=None)
         0.5 * root * (u**2 - v**2), root * u * v,
     ]
     moments = np.stack([(strength * part).sum(axis=2) for part in parts], axis=-1)
+    flow = 0.1 * near * (numbers[None] - numbers[:, None])  # charges sum to zero
+    moments[:, :, 0] = flow.sum(axis=2)
     dipoles = np.einsum("na,nai->ni", moments[:, :, 0], x) + moments[:, :, [2, 3, 1]].sum(axis=1)
     return Dataset(
         tuple(symbols), x, energies.sum(axis=1), gradients, energies, moments, dipoles,

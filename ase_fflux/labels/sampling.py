@@ -81,8 +81,8 @@ def sample(
     conformers : sequence of Atoms
         Minima of the source, atoms in the same order (and chemically equivalent atoms, such as the
         hydrogens of a methyl group, with the same handedness).
-    source : label source
-        With ``label(atoms)`` and ``calculator()``, such as `GFN2`.
+    source : LabelSource
+        Its engine gives the dynamics, its Hessians the displacements.
     portions : sequence of Portion
         What to sample.
     count : int
@@ -124,12 +124,12 @@ def sample(
         if turn not in geometries:
             if portion.kind == "md":
                 frames = molecular_dynamics(
-                    conformer, source, portion.temperature, int(drawn[turn]), seed=stream
+                    conformer, source.engine, portion.temperature, int(drawn[turn]), seed=stream
                 )
             else:
                 c = stream[2]
                 if c not in hessians:
-                    hessians[c] = hessian(conformer, source)
+                    hessians[c] = source.hessian(conformer)
                 frames = iter(normal_mode_displacements(
                     conformer, hessians[c], portion.temperature, int(drawn[turn]), seed=stream
                 ))
@@ -138,21 +138,21 @@ def sample(
 
 
 def molecular_dynamics(
-    atoms: Atoms, source, temperature: float, n_frames: int, *, seed, stride_fs: float = 20.0
+    atoms: Atoms, engine, temperature: float, n_frames: int, *, seed, stride_fs: float = 20.0
 ) -> Iterator[Atoms]:
     """Frames of a Langevin trajectory, one at a time.
 
     Translation and rotation are thermal like the vibrations (no constraint distorts the canonical
     distribution); frames are centred. Where a bond breaks or forms, a hydrogen bond between the
-    fragments of a cluster opens or the source fails, the trajectory goes on from its last intact
+    fragments of a cluster opens or the engine fails, the trajectory goes on from its last intact
     frame with new velocities, and says so in the log.
 
     Parameters
     ----------
     atoms : Atoms
         Start, a minimum; its bonds are those to be kept.
-    source : label source
-        ``source.calculator()`` gives the forces.
+    engine : Engine
+        ``engine.calculator()`` gives the forces.
     temperature : float
         Kelvin.
     n_frames : int
@@ -169,7 +169,7 @@ def molecular_dynamics(
     """
     rng = np.random.default_rng(seed)
     connectivity = Connectivity(atoms)
-    moving = Atoms(atoms.numbers, atoms.positions, calculator=source.calculator())
+    moving = Atoms(atoms.numbers, atoms.positions, calculator=engine.calculator())
     dynamics = Langevin(
         moving,
         TIME_STEP * units.fs,
@@ -217,7 +217,7 @@ def hessian(atoms: Atoms, source, step: float = 0.005) -> np.ndarray:
     ----------
     atoms : Atoms
         Geometry.
-    source : label source
+    source : LabelSource
         ``source.label(atoms)`` gives the gradient.
     step : float
         Displacement (Angstrom).

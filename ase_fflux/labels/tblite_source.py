@@ -13,51 +13,123 @@ count the part of charges and dipoles twice; the atomic quadrupoles rotate as a 
 
 import os
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ase_fflux.base.errors import LabelError
-from ase_fflux.base.units import BOHR, FORCE, HARTREE
-from ase_fflux.labels.dataset import Label
+from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
+from ase_fflux.labels.label import TOLERANCE, Label
+from ase_fflux.labels.sampling import hessian
+from ase_fflux.labels.source import Gives
+from ase_fflux.model.multipoles import spherical_from_cartesian
+
+_LAST = 86
+"""Atomic number of the heaviest element with parameters."""
 
 ACCURACY = 1e-3
 """tblite's accuracy; leaves a noise of 1e-13 Ha in energies, the default (1) of 1e-10 Ha."""
 
 
 class GFN2:
-    """Label source: GFN2-xTB of a closed-shell molecule through tblite.
+    """Label source: GFN2-xTB of a molecule through tblite.
 
     Every label is a fresh self-consistent calculation from the same guess, so that it depends on
     its geometry alone, not on what was labelled before.
+
+    Open shells are calculated with spin-polarised orbitals (spGFN2-xTB of Neugebauer, Bannwarth,
+    Grimme, Hansen, J. Comput. Chem. 2023, 44, 2120), a closed shell without them.
 
     Parameters
     ----------
     charge : int
         Total charge (e).
+    spin : int, optional
+        Number of unpaired electrons. None stands for a closed shell, which `check` refuses where
+        two unpaired electrons have a lower energy, as in O2.
 
     Raises
     ------
     LabelError
-        If tblite is not installed or cannot be loaded.
+        If tblite is not installed or cannot be loaded, or a negative spin.
     """
 
     method = "GFN2-xTB"
+    partition = ""
     energies = "GFN2-xTB's own decomposition of its energy into atoms, not IQA"
+    gives = Gives()
+    tolerance = TOLERANCE
 
-    def __init__(self, charge: int = 0):
-        self.charge = charge
+    def __init__(self, charge: int = 0, spin: int | None = None):
+        if spin is not None and spin < 0:
+            raise LabelError(f"{spin} unpaired electrons: none or more are needed")
+        self.charge, self.spin, self._given = charge, spin or 0, spin is not None
+        if spin:
+            self.method = "spGFN2-xTB"
         _tblite()
+        self.settings = {"charge": charge, "spin": self.spin, "accuracy": ACCURACY}
+        self.versions = {"tblite": version("tblite")}
 
+    @property
+    def engine(self) -> "GFN2":
+        """Itself."""
+        return self
+
+    def check(self, atoms: Atoms) -> None:
+        """Refuse what can never be labelled.
+
+        Raises
+        ------
+        LabelError
+            For a periodic or empty system, an element without parameters, a number of electrons
+            that charge and spin do not fit, or a closed shell by default that is not the ground
+            state of that geometry.
+        """
+        self._check(atoms)
+        if self._given:
+            return
+        closed, triplet = (
+            float(GFN2(self.charge, spin)._run(atoms, moments=False).get("energy"))
+            for spin in (0, 2)
+        )
+        if triplet < closed:
+            raise LabelError(
+                f"{self.method}: {atoms.symbols} with charge {self.charge} is "
+                f"{(closed - triplet) * HARTREE_KJ:.0f} kJ/mol lower with two unpaired electrons "
+                "than as a closed shell: set --spin 2 (in Python spin=2), another --charge, or "
+                "--spin 0 if the closed shell is meant"
+            )
+
+    def _check(self, atoms: Atoms) -> None:
+        if len(atoms) == 0:
+            raise LabelError(f"{self.method}: no atoms")
+        if atoms.pbc.any():
+            raise LabelError(
+                f"{self.method}: {atoms.symbols} is periodic; only molecules are labelled: take "
+                'its Lattice out or set pbc="F F F" if the cell is only a box'
+            )
+        if (unknown := np.flatnonzero((atoms.numbers < 1) | (atoms.numbers > _LAST))).size:
+            raise LabelError(
+                f"{self.method} has no parameters for {_name(atoms, unknown[0])}: it "
+                "has elements up to Rn"
+            )
+        electrons = int(atoms.numbers.sum()) - self.charge
+        if electrons < max(self.spin, 1) or (electrons - self.spin) % 2:
+            raise LabelError(
+                f"{self.method}: {atoms.symbols} with charge {self.charge} has {electrons} "
+                f"electrons, which cannot leave {self.spin} unpaired: set its charge (--charge) or "
+                "number of unpaired electrons (--spin)"
+            )
     def label(self, atoms: Atoms) -> Label:
         """Energies, gradient and moments at one geometry.
 
         Raises
         ------
         LabelError
-            For a periodic, empty or open-shell system, coincident atoms, non-finite positions or
-            a calculation that does not converge; names the geometry.
+            What `check` raises, coincident atoms, non-finite positions or a calculation that does
+            not converge; names the geometry.
         """
         result = self._run(atoms, moments=True)
         energies = result.get("energies")
@@ -68,49 +140,48 @@ class GFN2:
                 f"instead of {energy} Ha; this tblite version cannot be used"
             )
         features = result.get("post-processing-dict")
+        # of open shells "alpha" is the sum of both spins, "beta" their difference
+        channel = "_alpha" if self.spin else ""
         components = ("xx", "xy", "xz", "xy", "yy", "yz", "xz", "yz", "zz")
-        quadrupoles = np.stack([features[f"qm_A_{ab}"] for ab in components], axis=1)
+        quadrupoles = np.stack([features[f"qm_A_{ab}{channel}"] for ab in components], axis=1)
+        dipoles = np.stack([features[f"dipm_A_{a}{channel}"] for a in "xyz"], axis=1)
+        higher = spherical_from_cartesian(dipoles, quadrupoles.reshape(-1, 3, 3))
         return Label(
             symbols=tuple(atoms.get_chemical_symbols()),
             geometry=atoms.positions / BOHR,
             energy=energy,
             gradient=result.get("gradient"),
             atomic_energies=energies,
-            charges=result.get("charges"),
-            atomic_dipoles=np.stack([features[f"dipm_A_{a}"] for a in "xyz"], axis=1),
-            atomic_quadrupoles=quadrupoles.reshape(-1, 3, 3),
+            moments=np.column_stack([result.get("charges"), higher]),
             dipole=result.get("dipole"),
             method=self.method,
+            settings=self.settings,
+            versions=self.versions,
         )
 
     def calculator(self) -> Calculator:
         """ASE calculator (energy, forces, charges, dipole) for dynamics and optimisation."""
         return GFN2Calculator(self)
 
+    def hessian(self, atoms: Atoms) -> np.ndarray:
+        """Hessian by central differences of the gradient (3N, 3N) in hartree/bohr^2."""
+        return hessian(atoms, self)
+
     def _run(self, atoms: Atoms, moments: bool):
         interface = _tblite()
-        numbers = atoms.numbers
-        if len(atoms) == 0:
-            raise LabelError(f"{self.method}: no atoms")
-        if atoms.pbc.any():
-            raise LabelError(
-                f"{self.method}: {describe(atoms)} is periodic; only molecules are labelled, set "
-                "pbc=False"
-            )
+        self._check(atoms)
         if not np.isfinite(atoms.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
             raise LabelError(
-                f"{self.method}: position of atom {atom} of {atoms.symbols} is not finite"
-            )
-        if (numbers.sum() - self.charge) % 2:
-            raise LabelError(
-                f"{self.method}: {atoms.symbols} with charge {self.charge} has an odd number of "
-                "electrons; only closed shells are supported"
+                f"{self.method}: position of {_name(atoms, atom)} of {atoms.symbols} is not finite"
             )
         try:
             calculator = interface.Calculator(
-                self.method, numbers, atoms.positions / BOHR, charge=self.charge
+                "GFN2-xTB", atoms.numbers, atoms.positions / BOHR, charge=self.charge,
+                uhf=self.spin,
             )
+            if self.spin:
+                calculator.add("spin-polarization", 1.0)
             calculator.set("verbosity", 0)
             calculator.set("accuracy", ACCURACY)
             calculator.add("molecular-multipoles")
@@ -151,11 +222,15 @@ def describe(atoms: Atoms) -> str:
     distances = atoms.get_all_distances()
     distances[np.diag_indices(len(atoms))] = np.inf
     i, j = np.unravel_index(np.argmin(distances), distances.shape)
-    symbols = atoms.get_chemical_symbols()
     return (
-        f"{atoms.symbols} (closest atoms {symbols[i]}{i} and {symbols[j]}{j}, "
+        f"{atoms.symbols} (closest are {_name(atoms, i)} and {_name(atoms, j)}, "
         f"{distances[i, j]:.3f} Angstrom)"
     )
+
+
+def _name(atoms: Atoms, index: int) -> str:
+    """An atom as it is counted in a file, from 1."""
+    return f"atom {index + 1} ({atoms.symbols[index]})"
 
 
 def _tblite():

@@ -282,3 +282,31 @@ def spherical_from_cartesian(dipole: np.ndarray, quadrupole: np.ndarray) -> np.n
         ],
         axis=-1,
     )
+
+
+def cartesian_from_spherical(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cartesian dipole and traceless quadrupole of spherical moments.
+
+    Inverse of `spherical_from_cartesian`.
+
+    Parameters
+    ----------
+    moments : (..., K) array
+        q00 to at least q22s in the order of `MOMENT_NAMES` (atomic units).
+
+    Returns
+    -------
+    dipole : (..., 3) array
+        e bohr.
+    quadrupole : (..., 3, 3) array
+        e bohr^2.
+    """
+    moments = np.asarray(moments, dtype=float)
+    q20, q21c, q21s, q22c, q22s = np.moveaxis(moments[..., 4:9], -1, 0)
+    quadrupole = np.empty(moments.shape[:-1] + (3, 3))
+    quadrupole[..., 0, 0] = 0.5 * (sqrt(3) * q22c - q20)
+    quadrupole[..., 1, 1] = -0.5 * (sqrt(3) * q22c + q20)
+    quadrupole[..., 2, 2] = q20
+    for (a, b), value in (((0, 1), q22s), ((0, 2), q21c), ((1, 2), q21s)):
+        quadrupole[..., a, b] = quadrupole[..., b, a] = sqrt(3) / 2 * value
+    return moments[..., [2, 3, 1]], quadrupole

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR
 from ase_fflux.formats.training_set import TrainingSet, read_training_set
+from ase_fflux.labels.checks import outlier, outlier_limit
 from ase_fflux.labels.dataset import Dataset, read_dataset
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features
@@ -147,7 +148,7 @@ def read_labels(
         What `read_dataset` raises; labels that stand twice, are too few, or are of other atoms or
         at another level in the test set; atoms without a local frame.
     """
-    dataset = read_dataset(path)
+    dataset = _labelled(path)
     seen: dict[bytes, int] = {}
     for frame, positions in enumerate(dataset.geometries, 1):
         first = seen.setdefault(positions.tobytes(), frame)
@@ -156,7 +157,7 @@ def read_labels(
                 f"{path}: frames {first} and {frame} are the same geometry: remove one of them"
             )
     if test is not None:
-        training, tested, held_out = dataset, read_dataset(test), str(test)
+        training, tested, held_out = dataset, _labelled(test), str(test)
         for name in ("symbols", "method"):
             one, other = getattr(dataset, name), getattr(tested, name)
             if one != other:
@@ -188,6 +189,18 @@ def read_labels(
     return TrainingData(
         system_of_labels(path), len(atoms), atoms, geometry, held_out, training, tested
     )
+
+
+def _labelled(path: Path) -> Dataset:
+    """Labels with what every training needs."""
+    dataset = read_dataset(path)
+    if missing := dataset.missing(("energies", "atomic_energies")):
+        raise TrainingError(
+            f"{path}: no {' and no '.join(missing)}: atoms learn their energies, and totals alone "
+            "cannot be trained on yet; label the geometries with a source that has atomic energies "
+            "(fflux build)"
+        )
+    return dataset
 
 
 def system_of_labels(path: Path) -> str:
@@ -231,7 +244,7 @@ def read_sets(
                 f"{name} is needed once for each training set in their order: {len(paths)} times, "
                 f"not {len(given)}"
             )
-    sets = [read_training_set(path) for path in paths]
+    sets = [_believable(read_training_set(path)) for path in paths]
     n_atoms = sets[0].n_atoms
     for other in sets[1:]:
         if other.n_atoms != n_atoms:
@@ -336,8 +349,20 @@ def _identity(
     return element, frame
 
 
+def _believable(training_set: TrainingSet) -> TrainingSet:
+    """Refuse a target far from all others."""
+    for name, values in training_set.targets.items():
+        near = outlier_limit(name)
+        if (row := outlier(values, near)) is not None:
+            raise TrainingError(
+                f"{training_set.path}, point {row + 1}: {name} is {values[row]:.6g}, far from "
+                f"{np.median(values):.6g} of all points (median): remove the point, or mend it"
+            )
+    return training_set
+
+
 def _test_points(path: Path, training_set: TrainingSet) -> Points:
-    test = read_training_set(path)
+    test = _believable(read_training_set(path))
     if test.features.shape[1] != training_set.features.shape[1]:
         raise TrainingError(
             f"{path} has {test.features.shape[1]} features, {training_set.path} has "

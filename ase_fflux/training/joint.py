@@ -7,8 +7,10 @@ import numpy as np
 from ase.symbols import symbols2numbers
 
 from ase_fflux.base import store
+from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.machine import cores, memory_available, threads_here
 from ase_fflux.base.outputs import silent
+from ase_fflux.labels.checks import believe
 from ase_fflux.labels.dataset import Dataset
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
@@ -78,12 +80,23 @@ class JointTrainer:
     data : JointData
     steps : tuple of Step
         Of the last search.
+
+    Raises
+    ------
+    FFLUXError
+        Labels without energies, atomic energies or gradients, or that cannot be true.
     """
 
     def __init__(
         self, dataset: Dataset, reference: np.ndarray, training: JointTraining,
         folder: Path | None = None, source: np.ndarray | None = None,
     ):
+        if missing := dataset.missing(("energies", "atomic_energies", "gradients")):
+            raise TrainingError(
+                f"the labels have no {' and no '.join(missing)}: the joint process learns atomic "
+                "energies and gradients together"
+            )
+        believe(dataset)
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
         self.folder, self.source = folder, source
         numbers = symbols2numbers(dataset.symbols)
@@ -154,7 +167,7 @@ class JointTrainer:
 
     def moments(self, progress=silent) -> list:
         """Processes of the moments."""
-        if self.training.which == "none":
+        if self.training.which == "none" or self.dataset.moments is None:
             return []
         atoms = molecule_targets(self.dataset, self.alf)
         jobs = moment_jobs(atoms, self.data.classes, self.training.moments, self.training.which)

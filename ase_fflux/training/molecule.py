@@ -12,7 +12,7 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.frames import features_and_frames
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
-from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
 from ase_fflux.model.sites import adjoint_to_local, axial_moments
 from ase_fflux.model.symmetry import feature_order
 from ase_fflux.topology.graphs import Pattern
@@ -45,6 +45,8 @@ def local_properties(dataset: Dataset, alf: np.ndarray, atom: int) -> tuple[np.n
         molecule they have axial symmetry.
     """
     inputs, frames = features_and_frames(dataset.geometries, alf, atom)
+    if dataset.moments is None:
+        return inputs, dataset.atomic_energies[None, :, atom]
     moments = np.ascontiguousarray(dataset.moments[:, atom])
     local, _ = adjoint_to_local(frames, np.zeros_like(moments), moments)
     if len(alf) == 2:
@@ -76,7 +78,7 @@ class AtomTargets:
 
 def molecule_targets(dataset: Dataset, alf: np.ndarray) -> list[AtomTargets]:
     """All atoms of a labelled molecule with local frames alf (N, 3)."""
-    names = (ENERGY, *MOMENT_NAMES[: dataset.moments.shape[2]])
+    names = (ENERGY, *MOMENT_NAMES[: n_moments(dataset.rank)])
     found = []
     for atom, symbol in enumerate(dataset.symbols):
         inputs, targets = local_properties(dataset, alf, atom)

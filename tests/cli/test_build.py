@@ -205,9 +205,9 @@ def test_missing_tblite_says_how_to_install(monkeypatch, capsys):
     ("text", "words"),
     [
         (None, "water.xyz: no such file"),
-        ("rubbish", "water.xyz: cannot be read as a geometry"),
-        ("2\n\nH 0 0 0\nH 0 0 nan\n", "water.xyz: atom 1 (H) has a coordinate"),
-        ("2\n\nO 0 0 0\nH 0 0 1\n", "odd number of electrons"),
+        ("rubbish", "water.xyz, line 1: 'rubbish' is not a number of atoms"),
+        ("2\n\nH 0 0 0\nH 0 0 nan\n", "water.xyz: atom 2 (H) has a coordinate"),
+        ("2\n\nO 0 0 0\nH 0 0 1\n", "cannot leave 0 unpaired"),
     ],
 )
 def test_bad_geometry(text, words, capsys):

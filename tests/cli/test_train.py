@@ -42,12 +42,13 @@ def label(x):
     decay = WEIGHTS * np.exp(-0.5 * distances)
     energies = np.array([-75.0, -0.5, -0.4]) + decay.sum(axis=1)
     charges = decay.sum(axis=1) - decay.sum() / 3
+    dipoles = (decay[..., None] * bonds).sum(axis=1)
+    moments = np.column_stack([charges, dipoles[:, [2, 0, 1]], np.zeros((3, 5))])
     return Label(
         symbols=SYMBOLS, geometry=x, energy=energies.sum(),
         gradient=((decay / distances)[..., None] * bonds).sum(axis=1),
-        atomic_energies=energies, charges=charges,
-        atomic_dipoles=(decay[..., None] * bonds).sum(axis=1),
-        atomic_quadrupoles=np.zeros((3, 3, 3)), dipole=charges @ x, method="made-up",
+        atomic_energies=energies, moments=moments, dipole=charges @ x + dipoles.sum(axis=0),
+        method="made-up",
     )
 
 

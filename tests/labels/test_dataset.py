@@ -2,35 +2,39 @@ import dataclasses
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.dataset import Label, append_labels, count_labels, read_dataset
-from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.labels.label import dataset_of
+from ase_fflux.model.multipoles import MOMENT_NAMES, cartesian_from_spherical
 
 
-def make_label(seed, symbols=("O", "H", "H"), method="made-up"):
+def make_label(seed, symbols=("O", "H", "H"), method="made-up", rank=2, **change):
+    """Random numbers, but forces without net force or torque and charges that sum to zero."""
     rng = np.random.default_rng(seed)
     n = len(symbols)
     energies = rng.normal(scale=40, size=n)
-    quadrupoles = rng.normal(size=(n, 3, 3))
-    quadrupoles += quadrupoles.transpose(0, 2, 1)
-    quadrupoles -= np.trace(quadrupoles, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
-    return Label(
+    geometry = rng.normal(scale=3, size=(n, 3))
+    pull = rng.normal(size=(n, n))
+    moments = rng.normal(size=(n, (rank + 1) ** 2))
+    moments[:, 0] -= moments[:, 0].mean()
+    label = Label(
         symbols=symbols,
-        geometry=rng.normal(scale=3, size=(n, 3)),
+        geometry=geometry,
         energy=energies.sum(),
-        gradient=rng.normal(size=(n, 3)),
+        gradient=np.einsum("ab,abi->ai", pull + pull.T, geometry[:, None] - geometry),
         atomic_energies=energies,
-        charges=rng.normal(size=n),
-        atomic_dipoles=rng.normal(size=(n, 3)),
-        atomic_quadrupoles=quadrupoles,
-        dipole=rng.normal(size=3),
+        moments=moments,
+        dipole=moments[:, 0] @ geometry + moments[:, [2, 3, 1]].sum(axis=0) if rank > 0 else None,
         method=method,
     )
+    return dataclasses.replace(label, **change)
 
 
 @pytest.fixture
@@ -78,8 +82,9 @@ def test_moments_have_the_potential_of_the_cartesian_ones(path, labels):
         }  # fmt: skip
         values = np.array([harmonics[name] for name in MOMENT_NAMES[:9]])
         for label, moments in zip(labels, data.moments, strict=True):
+            _, quadrupoles = cartesian_from_spherical(label.moments)
             expected = label.charges + label.atomic_dipoles @ u
-            expected = expected + np.einsum("iab,a,b->i", label.atomic_quadrupoles, u, u)
+            expected = expected + np.einsum("iab,a,b->i", quadrupoles, u, u)
             assert np.allclose(moments @ values, expected, atol=1e-10)
 
 
@@ -134,13 +139,13 @@ def test_appending_is_for_one_molecule_at_one_level(path):
     size = path.stat().st_size
     with pytest.raises(LabelError, match="holds made-up labels of OHH"):
         append_labels(path, [make_label(9, symbols=("H", "O", "H"))], ["md"])
-    with pytest.raises(LabelError, match="cannot append other labels"):
+    with pytest.raises(LabelError, match="append other labels of OHH with method other"):
         append_labels(path, [make_label(9), make_label(9, method="other")], ["md", "md"])
     assert path.stat().st_size == size
 
 
 def test_not_finite_label_is_not_written(path, labels):
-    bad = dataclasses.replace(labels[0], charges=np.array([0.0, np.nan, 0.0]))
+    bad = dataclasses.replace(labels[0], moments=np.full((3, 9), np.nan))
     with pytest.raises(LabelError, match="not finite"):
         append_labels(path, [labels[0], bad], ["md", "md"])
     assert count_labels(path) == 5
@@ -158,16 +163,34 @@ def edit(path, line, change):
     path.write_text("\n".join(lines) + "\n")
 
 
+def column(number, text):
+    """Replace one column of a row."""
+    return lambda line: " ".join([*line.split()[:number], text, *line.split()[number + 1:]])
+
+
 @pytest.mark.parametrize(
     ("line", "change", "words"),
     [
         (5, lambda text: "three", "frame 2, line 6: expected a number of atoms, found 'three'"),
-        (7, lambda text: " ".join(text.split()[:-1]), "frame 2: cannot be read"),
-        (7, lambda text: text.replace("O ", "N "), "frame 2: symbols"),
+        (7, lambda text: " ".join(text.split()[:-1]),
+         r"frame 2, line 8, atom 1 \(O\): 20 columns instead of 21"),
+        (8, column(4, "1.0.0"), r"frame 2, line 9, atom 2 \(H\): forces 1.0.0 .* not a number"),
+        (7, column(0, "N"), "frame 2: atoms N, H, H instead of O, H, H"),
+        (7, column(0, "Xx"), r"frame 2, line 8, atom 1 \(Xx\): no such element"),
+        (7, column(12, "7.0"), "frame 2, the quadrupole of atom 1 is not symmetric"),
         (6, lambda text: text.replace("method=made-up", "method=other"), "frame 2: method other"),
-        (6, lambda text: text.replace("atomic_energies", "e"), "frame 2: no atomic_energies"),
+        (6, lambda text: text.replace("atomic_energies", "e"),
+         "frame 2: quantities energy, gradient, dipole.* instead of .*atomic_energies"),
+        (6, lambda text: text.replace("charges", "c"), "frame 2, line 7: .* without charges"),
+        (6, lambda text: text.replace('dipole="', 'dipole="1 '), "line 7: dipole .*not 3 numbers"),
+        (6, lambda text: text.replace("energy=", "energy=a"), "line 7: energy is 'a.*not 1 number"),
+        (6, lambda text: text.replace("dipoles:R:3", "dipoles:R:4"),
+         "line 7: column dipoles has 4 numbers instead of 3"),
+        (6, lambda text: text.replace("pos:R:3", "pos:R:99999999999"), "line 7: Properties=.*read"),
+        (6, lambda text: text.replace("pos:R:3", "force:R:3"), "line 7: no column pos"),
+        (6, lambda text: text.replace("F F F", "T F F"), "line 7: the frame is periodic"),
         (11, lambda text: text.replace(" energy=-", " energy="), "frame 3: atomic energies miss"),
-        (12, lambda text: "O" + " nan" * 20, "frame 3: geometries holds values .* not finite"),
+        (12, lambda text: "O" + " nan" * 20, r"frame 3, line 13, atom 1 \(O\): pos .*not finite"),
     ],
 )
 def test_malformed_files_are_refused_by_frame(path, line, change, words):
@@ -175,6 +198,97 @@ def test_malformed_files_are_refused_by_frame(path, line, change, words):
     with pytest.raises(LabelError, match=words) as error:
         read_dataset(path)
     assert str(path) in str(error.value)
+
+
+def test_bytes_that_are_not_utf8(path):
+    content = path.read_bytes().splitlines(keepends=True)
+    content[6] = content[6].replace(b"origin=md500K", b"origin=caf\xe9")
+    path.write_bytes(b"".join(content))
+    with pytest.raises(LabelError, match=r"frame 2, line 7: byte 0xe9 at column \d+ is not UTF-8"):
+        read_dataset(path)
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 1, 2, 3, 4])
+def test_moments_of_any_rank(tmp_path, rank):
+    """Written, read, and of use to other programs up to the quadrupole."""
+    labels = [make_label(seed, rank=max(rank, 0)) for seed in range(2)]
+    if rank < 0:
+        labels = [dataclasses.replace(label, moments=None) for label in labels]
+    file = tmp_path / "labels.xyz"
+    append_labels(file, labels, ["md"] * 2)
+    data = read_dataset(file)
+    assert data.rank == labels[0].rank == rank
+    if rank >= 0:
+        assert np.allclose(data.moments, [label.moments for label in labels], atol=1e-11)
+    assert set(read(file).arrays) >= {"dipoles", "quadrupoles"} or rank < 2
+
+
+def test_everything_but_the_geometry_may_be_absent(tmp_path):
+    file = tmp_path / "labels.xyz"
+    bare = Label(("O", "H", "H"), make_label(0).geometry)
+    append_labels(file, [bare], ["md"])
+    data = read_dataset(file)
+    names = ["energies", "gradients", "atomic_energies", "moments", "dipoles", "errors"]
+    assert data.missing([*names, "geometries"]) == names
+    assert len(data) == len(data.select(slice(1))) == 1
+    assert np.allclose(data.geometries, [bare.geometry], atol=1e-11)
+    with pytest.raises(LabelError, match="quantities energy.* instead of none"):
+        append_labels(file, [make_label(1, method="unknown")], ["md"])
+
+
+def test_frames_of_other_programs(tmp_path):
+    """No method, no origin, further columns and keys."""
+    atoms = Atoms("OHH", np.eye(3))
+    atoms.calc = SinglePointCalculator(atoms, energy=-5.0, forces=np.zeros((3, 3)))
+    atoms.arrays["tags_of_mine"] = np.arange(3)
+    write(tmp_path / "plain.xyz", [atoms, atoms], format="extxyz")
+    data = read_dataset(tmp_path / "plain.xyz")
+    assert data.method == "unknown" and list(data.origins) == ["unknown"] * 2
+    assert np.allclose(data.energies * HARTREE, -5.0)
+    assert data.atomic_energies is None and data.moments is None
+
+
+def test_settings_and_versions(tmp_path):
+    """Settings must agree, versions are collected, labels without settings go with any."""
+    file = tmp_path / "labels.xyz"
+    settings = {"basis": "6-31+G(d,p)", "grid": 302, "conv": 1e-10, "fit": True}
+
+    def label(seed, settings, version):
+        energies = make_label(seed).atomic_energies
+        return make_label(
+            seed, settings=settings, versions={"pyscf": version}, partition="mbis",
+            tolerance=1e-4, energy=energies.sum() + 9e-5, errors=np.full(3, 1e-6),
+        )
+
+    append_labels(file, [label(0, settings, "2.13"), label(1, {}, "2.13")], ["md"] * 2)
+    append_labels(file, [label(2, settings, "2.14")], ["md"])
+    data = read_dataset(file)
+    assert data.settings == settings and data.versions == {"pyscf": "2.13, 2.14"}
+    assert data.partition == "mbis" and data.tolerance == pytest.approx(1e-4)
+    assert np.allclose(data.errors, 1e-6)
+    with pytest.raises(LabelError, match="with setting grid 590 instead of 302: use another file"):
+        append_labels(file, [label(3, {**settings, "grid": 590}, "2.14")], ["md"])
+    with pytest.raises(LabelError, match="apostrophe"):
+        append_labels(file, [label(3, {**settings, "basis": "d'"}, "2.14")], ["md"])
+    edit(file, 1, lambda text: text.replace('{"basis"', '{basis'))
+    with pytest.raises(LabelError, match="frame 1, line 2: settings .* is not a JSON object"):
+        read_dataset(file)
+
+
+@pytest.mark.parametrize("change", [
+    dict(gradient=np.zeros((2, 3))), dict(moments=np.zeros((3, 8))), dict(moments=np.zeros(3)),
+    dict(dipole=np.zeros(4)), dict(atomic_energies=np.zeros((3, 1))), dict(errors=np.zeros(2)),
+])
+def test_shapes(change):
+    with pytest.raises(LabelError, match=f"{next(iter(change))} .* the shape"):
+        make_label(0, **change)
+
+
+def test_labels_that_differ_make_no_dataset():
+    with pytest.raises(LabelError, match="label 2 is not like label 1: atoms N, N instead of"):
+        dataset_of([make_label(0), make_label(0, symbols=("N", "N"))])
+    with pytest.raises(LabelError, match="no labels"):
+        dataset_of([])
 
 
 def test_missing_and_empty_files(tmp_path):

@@ -51,6 +51,13 @@ class Springs:
 
         return Gradient(self.evaluate(atoms.positions)[1] / FORCE)
 
+    @property
+    def engine(self):
+        return self
+
+    def hessian(self, atoms):
+        return hessian(atoms, self)
+
     def calculator(self):
         return SpringCalculator(self)
 

@@ -10,7 +10,12 @@ from ase.build import molecule
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
+from ase_fflux.labels.checks import believe
+from ase_fflux.labels.label import dataset_of
+from ase_fflux.labels.source import LabelSource
 from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.model.multipoles import cartesian_from_spherical
+from ase_fflux.simulate.vibrations.analysis import vibrations
 
 interface = pytest.importorskip("tblite.interface", exc_type=ImportError)
 
@@ -30,6 +35,10 @@ def ethanol():
     return atoms
 
 
+def quadrupoles(label):
+    return cartesian_from_spherical(label.moments)[1]
+
+
 def traceless(matrix):
     return 1.5 * matrix - 0.5 * np.trace(matrix) * np.eye(3)
 
@@ -44,7 +53,7 @@ def test_atomic_moments_add_up_to_molecular_ones_of_tblite(source, ethanol):
     assert np.allclose(q @ r + mu.sum(0), result.get("dipole"), atol=1e-10)
     assert np.allclose(label.dipole, result.get("dipole"), atol=1e-10)
     second = np.einsum("i,ia,ib->ab", q, r, r) + r.T @ mu + mu.T @ r
-    quadrupole = traceless(second) + label.atomic_quadrupoles.sum(0)
+    quadrupole = traceless(second) + quadrupoles(label).sum(0)
     xx, xy, yy, xz, yz, zz = result.get("quadrupole")
     assert np.allclose(np.diag(quadrupole), [xx, yy, zz], atol=1e-10)
     # tblite counts charges and dipoles twice off the diagonal: this fails once it is mended there
@@ -60,9 +69,9 @@ def test_label_turns_with_the_molecule(source, ethanol):
     assert np.allclose(turned.atomic_energies, label.atomic_energies, atol=1e-11)
     assert np.allclose(turned.gradient, label.gradient @ rotation.T, atol=1e-10)
     assert np.allclose(turned.atomic_dipoles, label.atomic_dipoles @ rotation.T, atol=1e-10)
-    expected = rotation @ label.atomic_quadrupoles @ rotation.T
-    assert np.allclose(turned.atomic_quadrupoles, expected, atol=1e-10)
-    assert np.allclose(np.trace(label.atomic_quadrupoles, axis1=1, axis2=2), 0, atol=1e-12)
+    expected = rotation @ quadrupoles(label) @ rotation.T
+    assert np.allclose(quadrupoles(turned), expected, atol=1e-10)
+    assert np.allclose(np.trace(quadrupoles(label), axis1=1, axis2=2), 0, atol=1e-12)
 
 
 def test_quadrupoles_give_the_long_range_energy_of_gfn2(source):
@@ -96,7 +105,7 @@ def pair_energy(a, i, b, j):
     mu, nu = a.atomic_dipoles[i], b.atomic_dipoles[j]
     energy = q * p / d + (p * mu @ r - q * nu @ r) / d**3
     energy += (mu @ nu - 3 * (mu @ r) * (nu @ r) / d**2) / d**3
-    return energy + (r @ (p * a.atomic_quadrupoles[i] + q * b.atomic_quadrupoles[j]) @ r) / d**5
+    return energy + (r @ (p * quadrupoles(a)[i] + q * quadrupoles(b)[j]) @ r) / d**5
 
 
 def test_gradient_and_smoothness(source, ethanol):
@@ -126,7 +135,7 @@ def test_label_does_not_depend_on_history(source, ethanol):
     again = source.label(ethanol)
     assert again.energy == first.energy
     assert np.array_equal(again.gradient, first.gradient)
-    assert np.array_equal(again.atomic_quadrupoles, first.atomic_quadrupoles)
+    assert np.array_equal(again.moments, first.moments)
 
 
 def test_atomic_energies_sum_to_total(source, ethanol):
@@ -138,6 +147,58 @@ def test_atomic_energies_sum_to_total(source, ethanol):
 def test_charged_molecule():
     label = GFN2(charge=-1).label(molecule("OH"))
     assert label.charges.sum() == pytest.approx(-1, abs=1e-10)
+
+
+@pytest.mark.parametrize("name, spin", [("CH3", 1), ("O2", 2), ("NO2", 1)])
+def test_open_shells(name, spin):
+    """Spin-polarised: moments add up, the gradient is that of the energy, it is lower than without.
+    """
+    source = GFN2(spin=spin)
+    atoms = molecule(name)
+    atoms.rattle(0.05, seed=1)
+    source.check(atoms)
+    label = source.label(atoms)
+    assert label.method == "spGFN2-xTB" and label.settings["spin"] == spin
+    believe(dataset_of([label]))
+    unpolarised = interface.Calculator("GFN2-xTB", atoms.numbers, label.geometry, uhf=spin)
+    unpolarised.set("verbosity", 0)
+    assert label.energy < unpolarised.singlepoint().get("energy") - 1e-3
+    direction = np.random.default_rng(0).normal(size=atoms.positions.shape)
+    step = 1e-3
+    ends = [
+        source.label(Atoms(atoms.numbers, atoms.positions + sign * step * direction)).energy
+        for sign in (1, -1)
+    ]
+    slope = (label.gradient * direction).sum() / BOHR
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, abs=1e-5)
+
+
+def test_closed_shell_above_the_triplet_is_refused():
+    with pytest.raises(LabelError, match="O2 with charge 0 is .* kJ/mol lower .*--spin 2"):
+        GFN2().check(molecule("O2"))
+    for source, name in (
+        (GFN2(spin=0), "O2"), (GFN2(spin=2), "O2"), (GFN2(), "O3"), (GFN2(), "C2H4"),
+        (GFN2(-1), "OH"),
+    ):
+        source.check(molecule(name))
+    with pytest.raises(LabelError, match="CH3 .* 9 electrons, .* 0 unpaired"):
+        GFN2().check(molecule("CH3"))
+    with pytest.raises(LabelError, match="10 electrons, which cannot leave 1 unpaired"):
+        GFN2(spin=1).check(molecule("H2O"))
+    with pytest.raises(LabelError, match="-1 unpaired"):
+        GFN2(spin=-1)
+
+
+def test_is_a_label_source(source):
+    assert isinstance(source, LabelSource)
+    assert source.engine is source
+
+
+def test_hessian_is_that_of_the_calculator(source):
+    atoms = molecule("H2O")
+    atoms.calc = source.calculator()
+    matrix = vibrations(atoms, distance=0.005).hessian * BOHR**2 / HARTREE
+    assert np.allclose(source.hessian(atoms), matrix, atol=1e-7)
 
 
 def test_calculator_agrees_with_label(source, ethanol):
@@ -153,10 +214,10 @@ def test_calculator_agrees_with_label(source, ethanol):
     ("atoms", "words"),
     [
         (Atoms(), "no atoms"),
-        (Atoms("OH", [[0, 0, 0], [0, 0, 1.0]]), "odd number of electrons"),
-        (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), "H0 and H1, 0.000"),
-        (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), "atom 1 of H2 is not finite"),
-        (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], cell=[9, 9, 9], pbc=True), "pbc=False"),
+        (Atoms("OH", [[0, 0, 0], [0, 0, 1.0]]), "9 electrons, .* cannot leave 0 unpaired.*--spin"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), r"atom 1 \(H\) and atom 2 \(H\), 0.000"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), r"atom 2 \(H\) of H2 is not finite"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], cell=[9, 9, 9], pbc=True), 'pbc="F F F"'),
     ],
 )
 def test_bad_geometries_are_named(source, atoms, words):

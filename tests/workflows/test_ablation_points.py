@@ -14,17 +14,15 @@ REFERENCE = np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]]
 
 
 def write_labels(path, count, seed, symbols=("O", "H", "H")):
-    """Random labels: nothing here looks at what they say, only at where they go."""
+    """Random labels: nothing here looks at what they say but at where they go."""
     rng, labels = np.random.default_rng(seed), []
     for _ in range(count):
         energies = rng.normal(size=3)
-        quadrupoles = rng.normal(size=(3, 3, 3))
-        quadrupoles += quadrupoles.transpose(0, 2, 1)
-        quadrupoles -= np.trace(quadrupoles, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
+        geometry = REFERENCE + rng.normal(scale=0.05, size=(3, 3))
+        moments = rng.normal(size=(3, 9))
+        moments[:, 0] -= moments[:, 0].mean()
         labels.append(Label(
-            symbols, REFERENCE + rng.normal(scale=0.05, size=(3, 3)), energies.sum(),
-            np.zeros((3, 3)), energies, rng.normal(size=3), rng.normal(size=(3, 3)), quadrupoles,
-            np.zeros(3), "none",
+            symbols, geometry, energies.sum(), np.zeros((3, 3)), energies, moments, method="none",
         ))
     append_labels(path, labels, ["made_up"] * count)
 
