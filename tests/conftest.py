@@ -127,7 +127,7 @@ def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
     alf = symmetry.carried_alf(choose_alf(symbols, _FLUOROMETHANE, symmetry.permutations))
     distance = np.linalg.norm(geometries[:, :, None] - geometries[:, None], axis=-1)
     rest = np.linalg.norm(_FLUOROMETHANE[:, None] - _FLUOROMETHANE, axis=-1)
-    energies = 0.1 * np.square(distance - rest).sum(axis=2)
+    energies = 0.1 * np.square(distance - rest).sum(axis=2) - 1.0
     names = MOMENT_NAMES[: (rank + 1) ** 2]
     shares = 1e-4 * rng.normal(size=geometries.shape)
     shares[n_points // 2:] = 0.0
@@ -136,9 +136,12 @@ def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
         shape = len(atoms.atoms), n_points
         for properties in [("iqa",), names][: 2 if names else 1]:
             theta = rng.uniform(0.05, 0.2, n_features(5))[atoms.tie]
+            mean = rng.normal(size=len(properties))
+            weights = rng.normal(size=(len(properties), *shape))
+            mean[0] = mean[0] - 1.0 if properties == ("iqa",) else 0.0  # charges sum to about 0
             process = SharedProcess(
-                atoms, properties, Kernel.periodic_on_phi(theta), rng.normal(size=len(properties)),
-                0.01 * rng.normal(size=(len(properties), *shape)), 1e-8,
+                atoms, properties, Kernel.periodic_on_phi(theta), mean,
+                0.01 * (weights - weights.mean(axis=(1, 2), keepdims=True)), 1e-8,
             )
             if properties == ("iqa",):
                 # the energies of springs, interpolated: dynamics keep the molecule together

@@ -13,6 +13,7 @@ import numpy as np
 from ase_fflux.base.errors import FFLUXError, ModelError
 from ase_fflux.base.store import DAMAGE, parse_json, replacing, told, write_text
 from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
+from ase_fflux.formats.plausibility import check_charges, check_frames
 from ase_fflux.model.frames import geometry_from_features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
@@ -42,7 +43,8 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
     Parameters
     ----------
     directory : str or Path
-        Where the files are; their names do not matter.
+        Where the files are. A name that ends in a property and an atom, as those of FEREBUS do,
+        must be that of the file's content; other names do not matter.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
     ModelError
         No models; models of several systems; an atom without ``iqa``; moments that are not complete
         for all atoms up to one rank; two models of one property; models of one atom that disagree
-        on its local frame or its element; any fault of a single file.
+        on its local frame or its element; training geometries or charges of different atoms that
+        contradict each other, because an ALF or a property is not what a file says; any fault of a
+        single file.
     """
     directory = Path(directory)
     paths = sorted(directory.glob("*.model"))
@@ -88,6 +92,8 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
                 )
         mine[model.property] = path, model
     _check_complete(directory, by_atom)
+    check_frames({path: model for path, model in models.items() if model.property == ENERGY})
+    check_charges({path: model for path, model in models.items() if model.property == "q00"})
     atoms = [mine[ENERGY][1] for mine in by_atom.values()]
     processes = []
     for atom, mine in by_atom.items():

@@ -5,7 +5,8 @@ bohr, radian, hartree and atomic units of moments. Read are the files of FEREBUS
 from gpytorch: products of the kernels rbf, rbf-cyclic and periodic on their active dimensions with
 a zero or constant mean. Linear and quadratic means, sums of kernels and scaled data are refused.
 
-Every file is checked against its own training targets, see `ase_fflux.formats.dialects`.
+Every file is checked against its own training targets, see `ase_fflux.formats.dialects`, and must
+be of the atom and the property that it says, see `ase_fflux.formats.plausibility`.
 """
 
 import re
@@ -18,6 +19,7 @@ from ase.data import atomic_numbers
 from ase_fflux.base.errors import FFLUXError, ModelError
 from ase_fflux.base.store import write_bytes
 from ase_fflux.formats.dialects import Data, Factor, settle
+from ase_fflux.formats.plausibility import check_model
 from ase_fflux.formats.sections import SectionedFile, Value
 from ase_fflux.model.frames import n_features
 from ase_fflux.model.kernels import Kernel
@@ -140,8 +142,9 @@ def read_model(path: str | Path) -> AtomModel:
     Raises
     ------
     ModelError
-        A file that is damaged (line and fault are named), that uses what is not supported, or
-        that does not reproduce its own training targets in any known dialect.
+        A file that is damaged (line and fault are named), that uses what is not supported, that
+        does not reproduce its own training targets in any known dialect, or whose name, features
+        or targets are not those of the atom and property it says.
     """
     source = SectionedFile(Path(path))
     identity = _identity(source)
@@ -157,9 +160,11 @@ def read_model(path: str | Path) -> AtomModel:
     gpytorch = "gpytorch" in metadata.get("program", "").lower()
     reading = settle(source.path, factors, data, _noise(source), gpytorch)
     gp = GaussianProcess(inputs, reading.kernel, [mean], reading.weights[None], reading.noise)
-    return AtomModel(
+    model = AtomModel(
         **identity, gp=gp, targets=targets, dialect=reading.dialect, metadata=metadata
     )
+    check_model(source.path, model)
+    return model
 
 
 def _identity(source: SectionedFile) -> dict:

@@ -291,19 +291,20 @@ def _check(failed, status, atom):
 
 
 def geometry_from_features(features: np.ndarray, alf_row, n_atoms: int) -> np.ndarray:
-    """Coordinates (N, 3) in bohr that have these features (F,): A at the origin, x on +x.
+    """Coordinates (..., N, 3) in bohr that have features (..., F): A at the origin, x on +x.
 
     ``alf_row`` is the (A, x, xy) of the atom whose features they are.
     """
-    coordinates = np.zeros((n_atoms, 3))
+    features = np.asarray(features, dtype=float)
+    coordinates = np.zeros((*features.shape[:-1], n_atoms, 3))
     a, ix, iy = alf_row
-    coordinates[ix, 0] = features[0]
+    coordinates[..., ix, 0] = features[..., 0]
     if iy < 0:
         return coordinates
-    coordinates[iy, :2] = features[1] * np.array([np.cos(features[2]), np.sin(features[2])])
+    r, chi = features[..., 1], features[..., 2]
+    coordinates[..., iy, 0], coordinates[..., iy, 1] = r * np.cos(chi), r * np.sin(chi)
     others = [n for n in range(n_atoms) if n not in (a, ix, iy)]
-    r, theta, phi = np.reshape(features[3:], (-1, 3)).T
-    coordinates[others] = (
-        r * np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
-    ).T
+    r, theta, phi = (features[..., h::3] for h in (3, 4, 5))
+    directions = np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)
+    coordinates[..., others, :] = r[..., None] * np.stack(directions, axis=-1)
     return coordinates

@@ -21,7 +21,7 @@ def model():
     processes = [
         AtomProcess(atom, ("iqa", "q00"), GaussianProcess(
             features(geometries, alf, atom), Kernel.periodic_on_phi(np.full(3, 0.3)),
-            [-75.0, 0.1], rng.normal(size=(2, 8)), 1e-8,
+            [-0.5, 0.1] if atom else [-75.0, -0.2], 0.01 * rng.normal(size=(2, 8)), 1e-8,
         )) for atom in range(3)
     ]
     return MoleculeModel(

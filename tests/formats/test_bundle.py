@@ -102,7 +102,7 @@ def test_published_glycine_there_and_back(tmp_path, reference, predict_all):
     tiny = published.inputs[:2]
     rest = [
         AtomProcess(a, ("iqa",), GaussianProcess(
-            tiny, published.kernel, [0.0], np.ones((1, 2)), 1e-10
+            tiny, published.kernel, [-50.0], np.ones((1, 2)), 1e-10
         )) for a in range(1, 19)
     ]
     model = MoleculeModel(

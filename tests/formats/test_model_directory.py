@@ -94,6 +94,7 @@ def test_surplus_models(written):
 ])
 def test_models_that_do_not_belong_together(written, old, new, message):
     edit(written / "MADEUP_q10_H2.model", old, new)
+    (written / "MADEUP_q10_H2.model").rename(written / "m.model")
     with pytest.raises(ModelError, match=message):
         read_model_directory(written)
 
@@ -132,6 +133,85 @@ def test_only_new_directories_are_written(tmp_path, written, make_molecule):
         assert not (tmp_path / "third").exists()
     finally:
         del model.provenance["bad"]
+
+
+def edit_all(folder, pattern, old, new):
+    for path in folder.glob(pattern):
+        edit(path, old, new)
+
+
+@pytest.mark.parametrize("atom, old, new", [
+    ("N1", "ALF 1 2 3", "ALF 1 3 2"), ("N1", "ALF 1 2 3", "ALF 1 2 4"),
+    ("H2", "ALF 2 1 3", "ALF 2 3 1"), ("H3", "ALF 3 1 4", "ALF 3 2 4"),
+    ("O4", "ALF 4 1 2", "ALF 4 1 3"),
+])
+def test_another_local_frame_contradicts_the_other_atoms(written, atom, old, new):
+    read_model_directory(written)
+    edit_all(written, f"*_{atom}.model", old, new)
+    with pytest.raises(ModelError, match=rf"_iqa_{atom}.model: .* '{new}' is not the local frame"):
+        read_model_directory(written)
+
+
+def test_without_a_shared_geometry_ranges_of_distances_tell(tmp_path, make_molecule):
+    """Sets of their own for each atom."""
+    model = make_molecule(3, rank=-1)
+    processes = [
+        next(p for p in make_molecule(3, 8, rank=-1, seed=a).processes if p.atom == a)
+        for a in range(3)
+    ]
+    folder = tmp_path / "models"
+    write_model_directory(folder, dataclasses.replace(model, processes=tuple(processes)))
+    read_model_directory(folder)
+    edit(folder / "MADEUP_iqa_H2.model", "ALF 2 1 3", "ALF 2 3 1")
+    with pytest.raises(ModelError, match="_iqa_H2.model: .* 'ALF 2 3 1' is not the local frame"):
+        read_model_directory(folder)
+
+
+def test_a_set_of_geometries_with_atoms_exchanged_is_no_contradiction(
+    tmp_path, make_molecule, fit_process
+):
+    """Hydrogens trained on mirror images of each other's labels, as shared processes are."""
+    geometries = make_molecule(3, n_points=12).geometries
+    model = make_molecule(3, rank=-1)
+    processes = []
+    for atom, order in ((0, [0, 1, 2, 0, 2, 1]), (1, [0, 1, 2]), (2, [0, 2, 1])):
+        x = np.concatenate([
+            features(geometries[:, order[i : i + 3]], model.alf, atom)
+            for i in range(0, len(order), 3)
+        ])
+        old = next(p for p in model.processes if p.atom == atom)
+        y = np.full((1, len(x)), old.gp.mean[0]) + 0.01 * np.sin(x.sum(axis=1))
+        processes.append(dataclasses.replace(old, gp=fit_process(x, y, old.gp.kernel)))
+    write_model_directory(tmp_path / "m", dataclasses.replace(model, processes=tuple(processes)))
+    read_model_directory(tmp_path / "m")
+
+
+@pytest.mark.parametrize("rename", [True, False])
+def test_another_property_is_told_by_the_name_or_by_the_numbers(written, rename):
+    for first, second in (("iqa", "q00"), ("q00", "iqa")):
+        path = written / f"MADEUP_{first}_O4.model"
+        edit(path, f"property {first}", f"property {second}")
+        if rename:
+            path.rename(written / f"{first}.model")
+    words = "q00 of O4 is -73" if rename else "the name is of iqa of O4, the content says q00 of O4"
+    with pytest.raises(ModelError, match=words):
+        read_model_directory(written)
+
+
+def test_charges_sum_to_an_integer(tmp_path, make_molecule):
+    model = make_molecule(3, rank=0)
+    for change, fine in ((1.0, True), (0.5, False)):
+        processes = tuple(
+            dataclasses.replace(p, gp=dataclasses.replace(p.gp, mean=p.gp.mean + change))
+            if (p.atom, p.properties) == (0, ("q00",)) else p for p in model.processes
+        )
+        folder = tmp_path / str(change)
+        write_model_directory(folder, dataclasses.replace(model, processes=processes))
+        if fine:
+            read_model_directory(folder)
+            continue
+        with pytest.raises(ModelError, match=r"charges \(q00\) of all atoms sum to 0\.\d+, not to"):
+            read_model_directory(folder)
 
 
 def test_shared_processes_are_written_in_the_order_of_each_atom(

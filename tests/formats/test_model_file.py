@@ -252,6 +252,56 @@ def test_predict_refuses_what_are_not_its_features(read_text, features):
         read_text(model_text([ALL])[0]).predict(features)
 
 
+@pytest.mark.parametrize("column, value, message", [
+    (0, 0.0, "feature 1 of training point 3 is 0, but a distance must be above 0"),
+    (3, -1.9, "feature 4 of training point 3 is -1.9, but a distance"),
+    (2, 3.2, "feature 3 of training point 3 is 3.2, but this angle must be between 0 and pi"),
+    (4, -0.1, "feature 5 of training point 3 is -0.1, but this angle"),
+])
+def test_features_that_no_geometry_has(tmp_path, fit_process, column, value, message):
+    x, y = training_set()
+    x[2, column] = value
+    gp = fit_process(x, y[None], Kernel.periodic_on_phi([0.1] * 6))
+    model = AtomModel("AMMONIA", "N1", 0, "N", "iqa", (0, 1, 2), 4, gp, y)
+    write_model(tmp_path / "a.model", model)
+    with pytest.raises(ModelError, match=message):
+        read_model(tmp_path / "a.model")
+
+
+@pytest.mark.parametrize("name, atom, shift, message", [
+    ("iqa", "N1", 55.0, "iqa of N1 is 0.0.* on average, but must be between -107.7 and 0"),
+    ("iqa", "H1", 0.0, "iqa of H1 is -54.9 on average, but must be between -2 and 0"),
+    ("q00", "H1", 56.0, "q00 of H1 is 1.098 on average, but must be between -4 and 1"),
+    ("q00", "H1", 50.0, "q00 of H1 is -4.902 on average"),
+    ("iqa", "H1", 54.4, None), ("q00", "N1", 53.9, None), ("q10", "N1", 60.0, None),
+])
+def test_targets_that_the_property_does_not_have(tmp_path, fit_process, name, atom, shift, message):
+    x, y = training_set()
+    gp = fit_process(x, y[None] + shift, Kernel.periodic_on_phi([0.1] * 6))
+    model = AtomModel("AMMONIA", atom, 0, atom[0], name, (0, 1, 2), 4, gp, y + shift)
+    write_model(tmp_path / "a.model", model)
+    if message is None:
+        assert read_model(tmp_path / "a.model").property == name
+        return
+    with pytest.raises(ModelError, match=message):
+        read_model(tmp_path / "a.model")
+
+
+@pytest.mark.parametrize("name, fine", [
+    ("AMMONIA_iqa_N1", True), ("A_B_IQA_n1", True), ("marginal", True), ("iqa_N1", True),
+    ("iqa", True), ("AMMONIA_N1_iqa", True), ("AMMONIA_q00_N1", False), ("A_iqa_N2", False),
+    ("A_iqa_H1", False),
+])
+def test_the_name_of_the_file_is_that_of_its_content(tmp_path, name, fine):
+    path = tmp_path / f"{name}.model"
+    path.write_text(model_text([ALL])[0])
+    if fine:
+        assert read_model(path).atom == "N1"
+        return
+    with pytest.raises(ModelError, match="the name is of .*, the content says iqa of N1"):
+        read_model(path)
+
+
 MUTATIONS = st.sampled_from([
     "delete line", "repeat line", "swap lines", "truncate", "replace", "insert", "delete", "word"
 ])
@@ -337,7 +387,7 @@ def test_write_and_read_is_the_identity(tmp_path, fit_process, kernel, seed, nam
 
 def test_diatomic_model(tmp_path, fit_process):
     x = np.linspace(1.2, 1.6, 9)[:, None]
-    gp = fit_process(x, (x - 1.4).T ** 2, Kernel([0.5], [0.0], [0.0]))
+    gp = fit_process(x, (x - 1.4).T ** 2 - 0.5, Kernel([0.5], [0.0], [0.0]))
     model = AtomModel("H2", "H2", 1, "H", "iqa", (1, 0, -1), 2, gp, gp.targets()[0])
     write_model(tmp_path / "h.model", model)
     text = (tmp_path / "h.model").read_text()

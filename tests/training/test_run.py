@@ -36,9 +36,9 @@ MOMENTS = ("iqa", "q00", "q10", "q11c", "q11s")
 
 
 def points(atom, count=slice(30), names=("iqa", "q00", "q10")):
-    """Sums of the first features and their squares, so that properties differ."""
+    """Functions that differ from property to property; energies negative, charges small."""
     inputs = features(GEOMETRIES[count], np.array(ALF), atom)
-    values = {name: np.sin(inputs[:, :3] @ np.arange(1, 4) / (i + 2))
+    values = {name: 0.05 * np.sin(inputs[:, :3] @ np.arange(1, 4) / (i + 2)) - (name == "iqa")
               for i, name in enumerate(names)}
     return Points(inputs, values)
 
