@@ -16,7 +16,9 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from ase.md.langevin import Langevin
 
+from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import LabelError
+from ase_fflux.base.rigid import internal_motions
 from ase_fflux.base.units import BOHR, HARTREE
 
 logger = logging.getLogger(__name__)
@@ -227,16 +229,12 @@ def hessian(atoms: Atoms, source, step: float = 0.005) -> np.ndarray:
     (3N, 3N) array
         Symmetrised second derivatives (hartree/bohr^2).
     """
-    rows = []
-    for coordinate in range(3 * len(atoms)):
-        gradients = []
-        for sign in (1, -1):
-            moved = atoms.copy()
-            moved.positions.flat[coordinate] += sign * step
-            gradients.append(source.label(moved).gradient.ravel())
-        rows.append((gradients[0] - gradients[1]) / (2 * step / BOHR))
-    matrix = np.array(rows)
-    return 0.5 * (matrix + matrix.T)
+    def gradient(positions: np.ndarray) -> np.ndarray:
+        moved = atoms.copy()
+        moved.positions = positions
+        return source.label(moved).gradient.ravel()
+
+    return BOHR * symmetrised(central_differences(gradient, atoms.positions, step))
 
 
 def normal_mode_displacements(
@@ -291,15 +289,9 @@ def _masses(atoms: Atoms) -> np.ndarray:
 
 def _normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """omega^2 (atomic units, ascending) and orthonormal mass-weighted modes (columns)."""
-    root = np.sqrt(_masses(atoms))
-    centred = atoms.positions - atoms.get_center_of_mass()
-    rigid = [np.tile(axis, (len(atoms), 1)) for axis in np.eye(3)]
-    rigid += [np.cross(axis, centred) for axis in np.eye(3)]
-    rigid = np.array([(x * root[:, None]).ravel() for x in rigid])
-    # rank 5 for linear molecules: the vanishing rotation has no singular value
-    _, singular, rows = np.linalg.svd(rigid)
-    internal = rows[int((singular > 1e-4 * singular[0]).sum()) :]
-    weights = np.repeat(root, 3)
+    masses = _masses(atoms)
+    _, internal = internal_motions(atoms.positions, masses)
+    weights = np.repeat(np.sqrt(masses), 3)
     values, vectors = np.linalg.eigh(internal @ (matrix / np.outer(weights, weights)) @ internal.T)
     return values, internal.T @ vectors
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ase_fflux.base.rigid import internal_motions
 from ase_fflux.model.frames import jacobians_of, n_features, raise_for_status
 from ase_fflux.model.kernels import azimuths
 from ase_fflux.model.symmetry import AtomClass, polar_angles
@@ -66,13 +67,9 @@ def internal_directions(geometries: np.ndarray) -> np.ndarray:
 
     D = 3N - 6, or 1 for a diatomic molecule.
     """
-    n_geometries, n_atoms = geometries.shape[:2]
-    centred = geometries - geometries.mean(axis=1, keepdims=True)
-    rigid = [np.broadcast_to(axis, centred.shape) for axis in np.eye(3)]
-    rigid += [np.cross(axis, centred) for axis in np.eye(3)]
-    rigid = np.stack(rigid, axis=-1).reshape(n_geometries, 3 * n_atoms, 6)
-    u, _, _ = np.linalg.svd(rigid, full_matrices=True)
-    return np.ascontiguousarray(u[:, :, 3 * n_atoms - n_features(n_atoms):])
+    n_atoms = geometries.shape[1]
+    _, internal = internal_motions(geometries, external=3 * n_atoms - n_features(n_atoms))
+    return np.ascontiguousarray(internal.swapaxes(1, 2))
 
 
 def class_points(

@@ -10,6 +10,7 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.rigid import rigid_motions
 
 ENSEMBLES = ("nvt", "nve")
 
@@ -217,14 +218,20 @@ class Dynamics:
 
     def _at_rest(self, scaled: np.ndarray) -> np.ndarray:
         """Rigid motions (k, n, 3) without momentum in these dynamics; arguments mass-weighted."""
-        translations = rigid_motions(self.atoms, rotations=False)
+        translations = self._rigid_motions(rotations=False)
         if self.settings.ensemble == "nvt" or self.atoms.pbc.any():
             return translations
-        motions = rigid_motions(self.atoms)
+        motions = self._rigid_motions()
         inner = _without(translations, scaled)
         rotation = np.sum(np.tensordot(motions, inner) ** 2)
         turns = not self.drawn and rotation > _AT_REST * np.sum(inner**2)
         return translations if turns else motions
+
+    def _rigid_motions(self, rotations: bool = True) -> np.ndarray:
+        """Mass-weighted motions (k, n, 3) of the whole."""
+        atoms = self.atoms
+        found = rigid_motions(atoms.positions, atoms.get_masses(), rotations=rotations)
+        return found.reshape(-1, *atoms.positions.shape)
 
     @property
     def time(self) -> float:
@@ -286,32 +293,6 @@ class Dynamics:
         self.atoms.set_momenta(state["momenta"], apply_constraint=False)
         self._rng.bit_generator.state = state["rng"]
         self._forces = None
-
-
-def rigid_motions(atoms: Atoms, rotations: bool = True) -> np.ndarray:
-    """Translations and infinitesimal rotations about the centre of mass, mass-weighted.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        n of them.
-    rotations : bool
-        Whether rotations are among them.
-
-    Returns
-    -------
-    (k, n, 3) array
-        Orthonormal; k is 3 without rotations and for one atom, 5 for linear molecules, else 6.
-    """
-    root = np.sqrt(atoms.get_masses())[:, None]
-    centred = atoms.positions - atoms.get_center_of_mass()
-    motions = [np.broadcast_to(axis, centred.shape) for axis in np.eye(3)]
-    if rotations:
-        motions += [np.cross(axis, centred) for axis in np.eye(3)]
-    flat = np.array([(root * motion).ravel() for motion in motions])
-    _, singular, rows = np.linalg.svd(flat, full_matrices=False)
-    # the vanishing rotation of a linear molecule has no singular value
-    return rows[singular > 1e-4 * singular[0]].reshape(-1, *centred.shape)
 
 
 def _without(motions: np.ndarray, scaled: np.ndarray) -> np.ndarray:

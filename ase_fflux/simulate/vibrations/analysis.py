@@ -8,7 +8,9 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from ase_fflux.base.differences import central_differences, displacements, symmetrised
 from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.rigid import internal_motions
 from ase_fflux.simulate.vibrations.infrared import mode_intensities
 
 if TYPE_CHECKING:
@@ -133,27 +135,24 @@ def vibrations(
     molecule = atoms.copy()
     molecule.calc = atoms.calc
     energy, forces = molecule.get_potential_energy(), molecule.get_forces()
-    phonon = molecule_in_box(molecule)
-    phonon.generate_displacements(distance=distance, is_plusminus=True, is_diagonal=False)
     has_dipole = _has_dipole(molecule)
     positions = molecule.get_positions()
-    dipole_gradient = np.zeros((3 * len(atoms), 3))
     force_sets = []
-    for atom, *displacement in watch(phonon.displacements):
-        molecule.positions = positions
-        molecule.positions[atom] += displacement
-        if has_dipole:  # asked for first: FFLUX then computes the forces along with it
-            slope = np.outer(displacement, molecule.get_dipole_moment()) / (2 * distance**2)
-            dipole_gradient[3 * atom : 3 * atom + 3] += slope
+
+    def slopes(moved: np.ndarray) -> np.ndarray:
+        molecule.positions = moved
+        # asked for first: FFLUX then computes the forces along with it
+        dipole = molecule.get_dipole_moment() if has_dipole else []
         force_sets.append(molecule.get_forces())
+        return np.append(-force_sets[-1], dipole)
+
+    derivatives = central_differences(slopes, positions, distance, watch)
     molecule.positions = positions
     molecule.calc = None
-    if not np.isfinite(force_sets).all():
+    if not np.isfinite(derivatives).all():
         raise GeometryError("forces at a displaced geometry are not finite")
-    phonon.forces = force_sets
-    phonon.produce_force_constants()
-    hessian = phonon.force_constants.transpose(0, 2, 1, 3).reshape(3 * len(atoms), -1)
-    hessian = (hessian + hessian.T) / 2
+    hessian, dipole_gradient = np.split(derivatives, [positions.size], axis=1)
+    hessian = symmetrised(hessian)
     masses, linear = molecule.get_masses(), is_linear(positions)
     wavenumbers, modes, external = normal_modes(hessian, masses, positions, linear)
     intensities = None
@@ -169,7 +168,7 @@ def vibrations(
         external_wavenumbers=external,
         hessian=hessian,
         ir_intensities=intensities,
-        phonon=phonon,
+        phonon=_phonopy(molecule, distance, force_sets, hessian),
     )
 
 
@@ -202,6 +201,19 @@ def molecule_in_box(atoms: Atoms) -> "Phonopy":
         masses=atoms.get_masses(),
     )
     return Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3), is_symmetry=False)
+
+
+def _phonopy(atoms: Atoms, distance: float, force_sets: list, hessian: np.ndarray) -> "Phonopy":
+    """phonopy's object with these displacements, forces and force constants."""
+    phonon = molecule_in_box(atoms)
+    n = len(atoms)
+    phonon.dataset = {"natom": n, "first_atoms": [
+        {"number": coordinate // 3, "forces": forces,
+         "displacement": sign * distance * np.eye(3)[coordinate % 3]}
+        for (coordinate, sign), forces in zip(displacements(n), force_sets, strict=True)
+    ]}
+    phonon.force_constants = hessian.reshape(n, 3, n, 3).swapaxes(1, 2).copy()
+    return phonon
 
 
 def is_linear(positions: np.ndarray) -> bool:
@@ -239,21 +251,12 @@ def normal_modes(
     external : (3N - n,) array
         Wavenumbers within the removed space.
     """
-    roots = np.repeat(np.sqrt(masses), 3)[:, None]
-    centred = positions - masses @ positions / masses.sum()
-    translations = roots * np.tile(np.eye(3), (len(masses), 1))
-    rotations = roots * np.cross(np.eye(3)[:, None], centred[None]).reshape(3, -1).T
-    # taken about the centre of mass the two sets are orthogonal to each other; of the rotations of
-    # a linear molecule the one about its axis has the smallest singular value
-    rotations = np.linalg.svd(rotations, full_matrices=False)[0][:, : 2 if linear else 3]
-    motions = np.hstack([translations / np.sqrt(masses.sum()), rotations])
-    removed = motions.shape[1]
-    basis = np.linalg.svd(motions)[0]
-    external, internal = basis[:, :removed], basis[:, removed:]
-    weighted = hessian / (roots * roots.T)
-    squares, vectors = np.linalg.eigh(internal.T @ weighted @ internal)
-    outside = np.linalg.eigvalsh(external.T @ weighted @ external)
-    return _wavenumbers(squares), (internal @ vectors).T, _wavenumbers(outside)
+    roots = np.repeat(np.sqrt(masses), 3)
+    outer, inner = internal_motions(positions, masses, external=5 if linear else 6)
+    weighted = hessian / np.outer(roots, roots)
+    squares, vectors = np.linalg.eigh(inner @ weighted @ inner.T)
+    outside = np.linalg.eigvalsh(outer @ weighted @ outer.T)
+    return _wavenumbers(squares), (inner.T @ vectors).T, _wavenumbers(outside)
 
 
 def _wavenumbers(squares: np.ndarray) -> np.ndarray:
