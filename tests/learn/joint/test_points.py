@@ -108,5 +108,5 @@ def test_features_that_are_not_defined_name_the_geometry(make_case):
     case = make_case("water", 3)
     x = case.labels.geometries.copy()
     x[1, 2] = 2 * x[1, 0] - x[1, 1]  # in line
-    with pytest.raises(GeometryError, match="geometry 1"):
+    with pytest.raises(GeometryError, match="geometry 2"):
         class_points(x, internal_directions(x), case.alf, case.data.classes[0])
