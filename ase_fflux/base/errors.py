@@ -40,6 +40,10 @@ class CoverageWarning(FFLUXWarning):
     """A geometry lies outside of what the training data cover."""
 
 
+class SymmetryWarning(FFLUXWarning):
+    """Symmetry of a molecule that its model does not have."""
+
+
 def reason(error: OSError) -> str:
     """Why a file cannot be read or written, in words."""
     if error.errno is None and "requested and" in str(error):  # numpy's words for a full disk

@@ -9,6 +9,7 @@ from ase_fflux.base.errors import ModelError
 from ase_fflux.base.store import parse_json, read_array
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
+from ase_fflux.model.alf import check_alf
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
@@ -72,16 +73,10 @@ class BundleReader:
         self._check_alf()
 
     def _check_alf(self) -> None:
-        n = self.n_atoms
-        _require(self.alf.shape == (n, 3) and self.alf.dtype.kind == "i",
-                 f"the local frames are not one row of three atoms for each of {n} atoms")
-        used = self.alf[:, :2] if n == 2 else self.alf
-        good = (
-            (self.alf[:, 0] == np.arange(n)).all() and ((used >= 0) & (used < n)).all()
-            and all(len(set(row)) == len(row) for row in used.tolist())
-            and (n > 2 or (self.alf[:, 2] == -1).all())
-        )
-        _require(good, "a local frame (alf) is not of three different atoms of the molecule")
+        try:
+            check_alf(self.alf, self.n_atoms)
+        except ModelError as error:
+            _require(False, str(error))
 
     def model(self) -> MoleculeModel:
         """The whole model."""

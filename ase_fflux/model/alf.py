@@ -1,14 +1,15 @@
 """Choice of the atomic local frames (ALF) of a molecule."""
 
 import numpy as np
-from ase.data import atomic_masses, chemical_symbols
+from ase.data import atomic_masses
 from ase.symbols import symbols2numbers
 
 from ase_fflux.base.errors import GeometryError, ModelError
 from ase_fflux.topology import Graph, bonds
+from ase_fflux.topology.graphs import atom_label
 
 NO_ATOM = -1
-_MIN_SINE = np.sin(np.radians(5.0))
+_MIN_SINE, _CLEAR_SINE = np.sin(np.radians([5.0, 15.0]))
 
 
 def choose_alf(symbols, positions, permutations=None) -> np.ndarray:
@@ -25,7 +26,9 @@ def choose_alf(symbols, positions, permutations=None) -> np.ndarray:
     Beyond that rule, for what it leaves undefined: after two bonds come three and so on, and
     last, nearest first, the atoms of other fragments (a hydrogen-bonded complex). A pair with an
     angle x-A-xy within 5 degrees of 0 or 180 is no frame: the next candidate for xy is taken, and
-    when there is none, the next for x.
+    when there is none, the next for x. Nor is one with another atom within 5 degrees of its z-axis,
+    where the azimuth is undefined (within 15, where vibrations take it there, it is the last
+    choice).
 
     Parameters
     ----------
@@ -46,7 +49,8 @@ def choose_alf(symbols, positions, permutations=None) -> np.ndarray:
     Raises
     ------
     GeometryError
-        A single atom, or an atom with all others in line; also what `topology.bonds` refuses.
+        A single atom, an atom with all others in line or, in every frame, another on its z-axis
+        (the centre of an octahedron); also what `topology.bonds` refuses.
     """
     numbers = np.array(symbols2numbers(symbols), dtype=int)
     positions = np.asarray(positions, dtype=float)
@@ -100,19 +104,22 @@ def check_alf(alf, n_atoms: int) -> np.ndarray:
         if n_atoms == 2 and frame[2] == NO_ATOM:
             frame = frame[:2]
         if frame[0] != a:
-            raise ModelError(f"the local frame of atom {a} is centred on atom {frame[0]}")
+            raise ModelError(
+                f"the local frame of atom {a + 1} is centred on atom {frame[0] + 1}"
+            )
         if n_atoms == 2 and len(frame) == 3:
             raise ModelError(
-                f"the local frame of atom {a} names an xy atom, which a diatomic has not"
+                f"the local frame of atom {a + 1} names an xy atom, which a diatomic has not"
             )
         wrong = [i for i in frame if not 0 <= i < n_atoms]
         if wrong:
             raise ModelError(
-                f"the local frame of atom {a} names atom {wrong[0]}; "
-                f"atoms are counted 0 to {n_atoms - 1}"
+                f"the local frame of atom {a + 1} names atom {wrong[0] + 1}; there are "
+                f"{n_atoms}, counted from 1"
             )
         if len(set(frame)) < len(frame):
-            raise ModelError(f"the local frame of atom {a} names one atom twice: {frame}")
+            twice = ", ".join(str(i + 1) for i in frame)
+            raise ModelError(f"the local frame of atom {a + 1} names one atom twice: {twice}")
     return alf
 
 
@@ -120,18 +127,35 @@ def _frame(a, graph, adjacency, positions, permutations):
     candidates = _candidates(a, graph, adjacency, positions)
     unit = positions - positions[a]
     unit[candidates] /= np.linalg.norm(unit[candidates], axis=1)[:, None]
-    frames = [
-        (a, x, xy) for x in candidates for xy in candidates
-        if xy != x and np.linalg.norm(np.cross(unit[x], unit[xy])) > _MIN_SINE
-    ]
-    if frames:
-        kept = (permutations[:, frames] == np.array(frames)).all(axis=2).sum(axis=0)
-        return frames[int(np.argmax(kept))]
+    name = atom_label(a, graph.numbers)
+    frames, clear = [], []
+    for x in candidates:
+        for xy in candidates:
+            z = np.cross(unit[x], unit[xy])
+            sine = np.linalg.norm(z)
+            if xy != x and sine > _MIN_SINE:
+                frames.append((a, x, xy))
+                clear.append(_from_axis(z / sine, np.delete(unit, [a, x, xy], axis=0)))
+    if not frames:
+        raise GeometryError(
+            f"{name} has no local frame: all other atoms lie in line with it (within 5 degrees); "
+            "linear molecules of three and more atoms are not supported"
+        )
+    for least in (_CLEAR_SINE, _MIN_SINE):
+        defined = np.array(frames)[np.array(clear) > least]
+        if len(defined):
+            kept = (permutations[:, defined] == defined).all(axis=2).sum(axis=0)
+            return defined[int(np.argmax(kept))]
     raise GeometryError(
-        f"atom {a} ({chemical_symbols[graph.numbers[a]]}) has no local frame: all other "
-        "atoms lie in line with it (within 5 degrees); linear molecules of three and more atoms "
-        "are not supported"
+        f"{name} has no local frame: whichever two atoms define it, another one lies on its "
+        "z-axis (within 5 degrees), where the azimuth is undefined; octahedral centres, such as "
+        "that of SF6, are not supported"
     )
+
+
+def _from_axis(z, others) -> float:
+    """Least sine of the angle between an axis and unit vectors (n, 3); 1 where there is none."""
+    return float(np.linalg.norm(np.cross(others, z), axis=1).min(initial=1.0))
 
 
 def _candidates(a, graph, adjacency, positions) -> list[int]:

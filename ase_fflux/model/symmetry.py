@@ -6,17 +6,34 @@ are taken in corresponding order, in frames that correspond, with polar angles t
 pi - theta in a mirror image (the azimuths stay: the mirror is the plane of x and y).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice
 
 import numpy as np
 
+from ase_fflux.base.errors import SymmetryWarning
 from ase_fflux.topology import Pattern
+from ase_fflux.topology.graphs import FLAT, mappings
+from ase_fflux.topology.superposition import shape_symmetries
 
 MAX_ELEMENTS = 48
 """Relabellings and mirror images that are used at most; each costs its share of a prediction."""
-_SAME_DISTANCE = 0.3
-"""bohr"""
+MAX_OF_SHAPE = 120
+"""The same for symmetries of a rigid molecule: the icosahedron's, of which few keep a frame."""
+_MOST = 20_000
+"""Operations that are looked for."""
+_TRIED = 500
+"""Operations that are tried on top of the symmetries of the geometry."""
+_CLEAR = 0.5
+"""Cosines and triple products of unit vectors that differ by more are another arrangement:
+neighbours at 90 degrees have 0, opposite ones -1."""
+_SAME_SHAPE = 0.3, 0.1, 0.03
+"""bohr; distances of atoms from their images, tried in turn."""
+
+Operation = tuple[tuple[int, ...], bool]
+"""A permutation, and whether a reflection goes with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +163,6 @@ def polar_angles(n: int) -> np.ndarray:
     return (h > 3) & (h % 3 == 2)
 
 
-def _closed(permutations: np.ndarray, mirrored: np.ndarray) -> bool:
-    """Whether the product of any two operations is one of them."""
-    known = {(*p, m) for p, m in zip(permutations.tolist(), mirrored.tolist(), strict=True)}
-    return all(
-        (*q[p].tolist(), bool(m != o)) in known
-        for p, m in zip(permutations, mirrored, strict=True)
-        for q, o in zip(permutations, mirrored, strict=True)
-    )
-
-
 def reflection_signs(properties: Sequence[str]) -> np.ndarray:
     """(P,) factor that a reflection in the xy-plane of the frame puts to each property.
 
@@ -183,9 +190,11 @@ def feature_order(permutation: np.ndarray, alf: np.ndarray, first: int, atom: in
 
 
 def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
-    """Operations that keep elements, bonds and the handedness of atoms with four neighbours.
+    """Operations that keep elements, bonds and what no vibration changes around an atom.
 
-    Labels that differ in handedness are the same molecule as well, but no vibration leads there.
+    Around atoms of four neighbours that is their handedness, around those of five and more (and of
+    four in a plane) which neighbours are next to and opposite each other. Labels that differ in it
+    are the same molecule as well, but no vibration leads there.
 
     Parameters
     ----------
@@ -197,25 +206,147 @@ def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
     Returns
     -------
     Symmetry
-        If there are more than `MAX_ELEMENTS`, only those that are symmetries of the geometry
-        itself; if these are still too many, or it is too distorted for them to form a group, the
-        identity, and the reflection of a molecule without atoms of four neighbours.
+        If there are more than `MAX_ELEMENTS`, the symmetries of the geometry itself, with as many
+        of the others as make a group of at most that many.
+
+    Warns
+    -----
+    SymmetryWarning
+        If operations are left out.
     """
     numbers, geometry = np.asarray(numbers), np.asarray(geometry, dtype=float)
     pattern = Pattern.from_geometry("", numbers, geometry)
-    permutations = pattern.automorphisms
-    sign = pattern.handedness(geometry[None])[0]
-    images = pattern.handedness(geometry[permutations])
-    kept = [(parity * images * sign >= 0).all(axis=1) for parity in (1, -1)]
-    permutations = np.concatenate([permutations[k] for k in kept])
-    mirrored = np.repeat([False, True], [k.sum() for k in kept])
-    trivial = (permutations == np.arange(len(numbers))).all(axis=1)
-    if len(mirrored) > MAX_ELEMENTS:
-        distance = np.linalg.norm(geometry[:, None] - geometry, axis=-1)
-        images = distance[permutations[:, :, None], permutations[:, None, :]]
-        chosen = (np.abs(images - distance) < _SAME_DISTANCE).all(axis=(1, 2))
-        if chosen.sum() > MAX_ELEMENTS or not _closed(permutations[chosen], mirrored[chosen]):
-            chosen = trivial
-        permutations, mirrored, trivial = permutations[chosen], mirrored[chosen], trivial[chosen]
-    first = np.argsort(~trivial | mirrored, kind="stable")
-    return Symmetry(permutations[first], mirrored[first])
+    feasible = _feasible(pattern, geometry)
+    if len(feasible) <= MAX_ELEMENTS:
+        return _as_symmetry(feasible)
+    complete = len(feasible) <= _MOST
+    group = _of_shape(pattern, geometry)
+    identity = tuple(range(len(numbers)))
+    # those that move few atoms first: a methyl group turns before two of them do
+    rest = sorted(
+        feasible - group, key=lambda g: (sum(i != j for i, j in enumerate(g[0])), g[1], g[0])
+    )
+    for operation in rest[:_TRIED] if complete else [(identity, True)] * (
+        (identity, True) in feasible
+    ):
+        if operation not in group:
+            group = _generated([*group, operation], MAX_ELEMENTS) or group
+    if not complete or len(group) < len(feasible):
+        count = f"{len(feasible):,}" if complete else f"more than {_MOST:,}"
+        warnings.warn(
+            f"{pattern.formula} has {count} relabellings and mirror images of the same energy; "
+            f"{len(group)} of them are used, the symmetries of its geometry first: the model has "
+            "to learn the others (such as turns of a methyl group) from labels that show them",
+            SymmetryWarning, stacklevel=2,
+        )
+    return _as_symmetry(group)
+
+
+def _as_symmetry(group: set[Operation]) -> Symmetry:
+    identity = tuple(range(len(next(iter(group))[0])))
+    ordered = sorted(group, key=lambda g: (g != (identity, False), g[1], g[0]))
+    return Symmetry(np.array([g for g, _ in ordered]), np.array([m for _, m in ordered]))
+
+
+def _feasible(pattern: Pattern, geometry: np.ndarray) -> set[Operation]:
+    """Operations that keep bonds and surroundings; no more than one above `_MOST` of them."""
+    found = set()
+    for mirrored in (False, True):
+        allowed = _Surroundings(pattern, geometry, -1.0 if mirrored else 1.0)
+        for permutation in islice(mappings(pattern, pattern, allowed), _MOST + 1):
+            found.add((permutation, mirrored))
+            if len(found) > _MOST:
+                return found
+    return found
+
+
+class _Surroundings:
+    """Whether an atom can take another's place in an operation, by what is around their neighbours.
+
+    Called as `topology.graphs.mappings` wants it. ``parity`` is -1 for operations with reflection.
+    """
+
+    def __init__(self, pattern: Pattern, geometry: np.ndarray, parity: float):
+        self.neighbours, self.parity = pattern.neighbours, parity
+        self._arms, self._rigid = {}, {}
+        for centre, around in enumerate(pattern.neighbours):
+            if len(around) < 4:
+                continue
+            arms = geometry[list(around)] - geometry[centre]
+            arms /= np.linalg.norm(arms, axis=1)[:, None]
+            self._arms[centre] = dict(zip(around, arms, strict=True))
+            volumes = [abs(np.linalg.det(three)) for three in combinations(arms, 3)]
+            self._rigid[centre] = len(around) > 4 or max(volumes) < _CLEAR
+
+    def __call__(self, atom: int, candidate: int, image: list[int]) -> bool:
+        placed = {i: c for i, c in enumerate(image) if c >= 0} | {atom: candidate}
+        return all(
+            self._same(centre, placed)
+            for centre in (atom, *self.neighbours[atom])
+            if centre in self._arms and centre in placed
+        )
+
+    def _same(self, centre: int, placed: dict[int, int]) -> bool:
+        here, there = self._arms[centre], self._arms.get(placed[centre])
+        around = [i for i in here if i in placed]
+        if there is None or not all(placed[i] in there for i in around):
+            return False
+        if not self._rigid[centre]:
+            if len(around) < 4:
+                return True
+            # arms seen from the first, by which they have a hand even where they are flat
+            one, other = (
+                np.linalg.det([arms[i] - arms[first] for i in rest])
+                for arms, (first, *rest) in ((here, around), (there, [placed[i] for i in around]))
+            )
+            return min(abs(one), abs(other)) < FLAT or self.parity * one * other > 0
+        pairs = (
+            abs(here[i] @ here[j] - there[placed[i]] @ there[placed[j]])
+            for i, j in combinations(around, 2)
+        )
+        triples = (
+            abs(
+                self.parity * np.linalg.det([here[i] for i in three])
+                - np.linalg.det([there[placed[i]] for i in three])
+            )
+            for three in combinations(around, 3)
+        )
+        return all(d < _CLEAR for d in pairs) and all(d < _CLEAR for d in triples)
+
+
+def _of_shape(pattern: Pattern, geometry: np.ndarray) -> set[Operation]:
+    """The group of rotations, reflections and improper rotations of a geometry."""
+    for tolerance in _SAME_SHAPE:
+        permutations, proper, improper = shape_symmetries(pattern, geometry, tolerance)
+        operations = [
+            (tuple(p), mirrored)
+            for kind, mirrored in ((proper, False), (improper, True))
+            for p in permutations[kind].tolist()
+        ]
+        # of a distorted geometry some are found and their product is not: products are symmetries
+        # of the energy as well
+        group = _generated(operations, MAX_OF_SHAPE)
+        if group is not None:
+            return group
+    return {(tuple(range(len(geometry))), False)}
+
+
+def _generated(operations: Sequence[Operation], most: int) -> set[Operation] | None:
+    """The group that operations generate; None if it has more than ``most`` elements."""
+    identity = tuple(range(len(operations[0][0])))
+    group, new = {(identity, False)}, [(identity, False)]
+    generators: list[Operation] = []
+    for operation in operations:
+        if operation in group:
+            continue
+        generators.append(operation)
+        new = list(group)
+        while new:
+            products = {
+                (tuple(p[i] for i in q), m != n) for p, m in new for q, n in generators
+            } - group
+            group |= products
+            if len(group) > most:
+                return None
+            new = list(products)
+    return group

@@ -21,6 +21,18 @@ def sines(alf, positions):
     return cross / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
 
 
+def angles_from_z(alf, x):
+    """Degrees, of all atoms but those of the frame."""
+    found = []
+    for a, i, j in alf:
+        z = np.cross(x[i] - x[a], x[j] - x[a])
+        for n in set(range(len(x))) - {a, i, j}:
+            d = x[n] - x[a]
+            cosine = abs(z @ d) / np.linalg.norm(z) / np.linalg.norm(d)
+            found.append(np.degrees(np.arccos(min(cosine, 1.0))))
+    return np.array(found)
+
+
 def test_water_has_the_frames_of_the_published_models():
     assert frames(molecule("H2O")) == [[0, 1, 2], [1, 0, 2], [2, 0, 1]]
 
@@ -97,11 +109,12 @@ def operations(atoms):
     return find_symmetry(atoms.numbers, atoms.positions / BOHR).permutations
 
 
+@pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.SymmetryWarning")
 @pytest.mark.parametrize(
     "name", ["H2O", "CH3CH2OH", "CH3Cl", "C6H6", "CH3CONH2", "H2CO", "isobutane"]
 )
 def test_frames_are_kept_by_as_many_relabellings_as_can_be(name):
-    """Of all frames that are none in line, the first by the rule among these."""
+    """Of all frames that are defined, and stay so in vibrations, the first by the rule."""
     atoms = molecule(name)
     numbers, x, permutations = atoms.numbers, atoms.positions / BOHR, operations(atoms)
 
@@ -116,6 +129,7 @@ def test_frames_are_kept_by_as_many_relabellings_as_can_be(name):
         others = [b for b in range(len(atoms)) if b != a]
         frames = np.array([(a, b, c) for b in others for c in others if b != c])
         frames = frames[sines(frames, x) > np.sin(np.radians(5))]
+        frames = frames[[angles_from_z([frame], x).min(initial=90) > 15 for frame in frames]]
         most = kept(frames).max()
         assert kept(frame[None])[0] == most
         if kept(plain[a][None])[0] == most:
@@ -155,10 +169,32 @@ def test_what_has_no_frame_is_refused():
     with pytest.raises(GeometryError, match="single atom"):
         choose_alf(["He"], np.zeros((1, 3)))
     carbon_dioxide = molecule("CO2")
-    with pytest.raises(GeometryError, match=r"atom 0 \(C\) .* in line"):
+    with pytest.raises(GeometryError, match=r"atom 1 \(C\) .* in line"):
         frames(carbon_dioxide)
     with pytest.raises(GeometryError, match="one spot"):
         choose_alf("H2O", np.zeros((3, 3)))
+
+
+def test_centres_of_octahedra_are_refused():
+    """The normal of every plane of two neighbours points at a third."""
+    octahedron = np.vstack([np.zeros(3), np.eye(3), -np.eye(3)]) * 1.56 / BOHR
+    with pytest.raises(GeometryError, match=r"atom 1 \(S\) has no local frame: .* z-axis"):
+        choose_alf(["S"] + ["F"] * 6, octahedron)
+    # four neighbours in a plane have no atom there
+    square = 1.25 * octahedron[[0, 1, 2, 4, 5]]
+    assert angles_from_z(choose_alf(["Xe"] + ["F"] * 4, square), square).min() > 15
+
+
+def test_frames_keep_other_atoms_off_their_z_axis():
+    """Axial fluorine of PF5: on the normal of the equatorial plane, where the rule looks first."""
+    turn = np.arange(3) * 2 * np.pi / 3
+    ring = np.column_stack([np.cos(turn), np.sin(turn), 0 * turn]) * 1.53
+    x = np.vstack([np.zeros(3), ring, [0, 0, 1.58], [0, 0, -1.58]]) / BOHR
+    alf = choose_alf(["P"] + ["F"] * 5, x)
+    assert angles_from_z(alf, x).min() > 15
+    assert alf[0].tolist() == [0, 1, 4]
+    butane = molecule("isobutane")
+    assert angles_from_z(frames(butane), butane.positions).min() > 15
 
 
 @pytest.mark.parametrize(
@@ -166,12 +202,12 @@ def test_what_has_no_frame_is_refused():
     [
         ([[0, 1, 2]], 3, r"shape \(3, 3\)"),
         ([[0.0, 1, 2], [1, 0, 2], [2, 0, 1]], 3, "integers"),
-        ([[0, 1, 2], [2, 0, 1], [1, 0, 2]], 3, "atom 1 is centred on atom 2"),
-        ([[0, 1, 3], [1, 0, 2], [2, 0, 1]], 3, "atom 0 names atom 3"),
-        ([[0, 1, 2], [1, 0, -1], [2, 0, 1]], 3, "atom 1 names atom -1"),
-        ([[0, 1, 2], [1, 0, 2], [2, 0, 0]], 3, "atom 2 names one atom twice"),
-        ([[0, 1, 1], [1, 0, -1]], 2, "atom 0 names an xy atom"),
-        ([[0, 0, -1], [1, 0, -1]], 2, "atom 0 names one atom twice"),
+        ([[0, 1, 2], [2, 0, 1], [1, 0, 2]], 3, "atom 2 is centred on atom 3"),
+        ([[0, 1, 3], [1, 0, 2], [2, 0, 1]], 3, "atom 1 names atom 4"),
+        ([[0, 1, 2], [1, 0, -1], [2, 0, 1]], 3, "atom 2 names atom 0"),
+        ([[0, 1, 2], [1, 0, 2], [2, 0, 0]], 3, "atom 3 names one atom twice"),
+        ([[0, 1, 1], [1, 0, -1]], 2, "atom 1 names an xy atom"),
+        ([[0, 0, -1], [1, 0, -1]], 2, "atom 1 names one atom twice"),
         ([[0, 0, 0]], 1, "at least two"),
     ],
 )

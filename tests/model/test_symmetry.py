@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from ase_fflux.base.errors import SymmetryWarning
 from ase_fflux.base.units import BOHR
 from ase_fflux.model import symmetry
 from ase_fflux.model.alf import choose_alf
@@ -41,6 +42,48 @@ def neopentane():
     return np.repeat([6, 1], [5, 12]), np.vstack([np.zeros(3), 2.9 * corners, hydrogens])
 
 
+def axes(neighbours):
+    """Unit vectors to the corners of an octahedron, the first of opposite ones first."""
+    return np.concatenate([np.eye(3), -np.eye(3)])[neighbours]
+
+
+def sf6():
+    return np.repeat([16, 9], [1, 6]), np.vstack([np.zeros(3), 2.95 * axes(range(6))])
+
+
+def xef4():
+    return np.repeat([54, 9], [1, 4]), np.vstack([np.zeros(3), 3.7 * axes([0, 1, 3, 4])])
+
+
+def pf5():
+    turn = 2 * np.pi * np.arange(3) / 3
+    ring = np.column_stack([np.cos(turn), np.sin(turn), np.zeros(3)])
+    return np.repeat([15, 9], [1, 5]), 2.9 * np.vstack([np.zeros(3), ring, axes([2, 5])])
+
+
+def cage():
+    """B12H12, an icosahedron in another."""
+    golden = (1 + np.sqrt(5)) / 2
+    corners = np.array([
+        p for a in (1, -1) for b in (golden, -golden) for p in ([0, a, b], [a, b, 0], [b, 0, a])
+    ]) * 1.67
+    return np.repeat([5, 1], 12), np.vstack([corners, 1.71 * corners])
+
+
+def tetradecane():
+    """All-trans: 331,776 relabellings keep its bonds."""
+    x, numbers = [], []
+    for i in range(14):
+        side = 1 if i % 2 else -1
+        carbon = np.array([1.27 * i, 0.43 * side, 0])
+        hydrogens = [[0, 0.63 * side, 0.89], [0, 0.63 * side, -0.89]]
+        if i in (0, 13):
+            hydrogens.append([-0.89 if i == 0 else 0.89, -0.63 * side, 0])
+        x += [carbon, *(carbon + h for h in hydrogens)]
+        numbers += [6] + [1] * len(hydrogens)
+    return np.array(numbers), np.array(x) / BOHR
+
+
 def members(found):
     return [
         (tuple(p), bool(m)) for p, m in zip(found.permutations, found.mirrored, strict=True)
@@ -55,6 +98,13 @@ def members(found):
     (named("CH4"), 24, 12),
     (chfclbr(), 1, 0),
     (named("LiH"), 2, 1),
+    (named("C2H6"), 36, 18),  # with free turns of its halves
+    (named("CCl4"), 24, 12),
+    (sf6(), 48, 24),  # of 720 exchanges of its fluorines
+    (xef4(), 16, 8),  # neighbours in a plane have no hand
+    (pf5(), 12, 6),
+    (cage(), 120, 60),
+    (tetradecane(), 36, 18),
 ])
 def test_number_of_operations(shape, size, mirrored):
     found = find_symmetry(*shape)
@@ -63,8 +113,9 @@ def test_number_of_operations(shape, size, mirrored):
 
 @pytest.mark.parametrize("shape", [
     named("H2O"), named("CH3CH2OH"), named("C6H6"), named("CH4"), named("C2H6"),
-    formic_acid_dimer(), neopentane(),
+    formic_acid_dimer(), neopentane(), named("isobutane"), sf6(), pf5(),
 ])
+@pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.SymmetryWarning")
 def test_operations_are_a_group_of_relabellings_of_like_atoms(shape):
     numbers, _ = shape
     found = find_symmetry(*shape)
@@ -87,23 +138,60 @@ def test_hands_of_a_methylene_group_are_exchanged_in_a_mirror_only():
     np.testing.assert_array_equal(swapped, found.mirrored)
 
 
+@pytest.mark.parametrize("shape", [sf6(), cage(), pf5(), named("CH4")])
+def test_proper_operations_are_rotations_and_mirrored_ones_are_not(shape):
+    numbers, x = shape
+    x = x - x.mean(axis=0)
+    found = find_symmetry(numbers, x)
+    for permutation, mirrored in members(found):
+        turn = np.linalg.lstsq(x, x[list(permutation)], rcond=None)[0]
+        np.testing.assert_allclose(x @ turn, x[list(permutation)], atol=1e-8)
+        assert np.linalg.det(turn) == pytest.approx(-1.0 if mirrored else 1.0)
+
+
 def test_of_too_many_operations_those_of_the_geometry_are_kept():
     numbers, x = neopentane()
-    found = find_symmetry(numbers, x)
+    with pytest.warns(SymmetryWarning, match="C5H12 has 1,944 relabellings .* 24 of them are used"):
+        found = find_symmetry(numbers, x)
     assert len(found) == 24
     distance = np.linalg.norm(x[:, None] - x, axis=-1)
     for p in found.permutations:
         np.testing.assert_allclose(distance[np.ix_(p, p)], distance, atol=1e-9)
-    rotated = find_symmetry(numbers, x @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0])
+    turned = x @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0]
+    with pytest.warns(SymmetryWarning):
+        rotated = find_symmetry(numbers, turned)
     assert set(members(rotated)) == set(members(found))
 
 
-def test_of_still_too_many_only_the_identity_and_what_is_for_nothing(monkeypatch):
+@pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.SymmetryWarning")
+def test_feasible_motions_are_added_while_they_fit(monkeypatch):
+    """Of isobutane's 162 the 6 of its shape, and turns of all three methyl groups together."""
+    numbers, x = named("isobutane")
+    found = find_symmetry(numbers, x)
+    assert len(found) == 18
+    monkeypatch.setattr(symmetry, "MAX_ELEMENTS", 200)
+    assert len(find_symmetry(numbers, x)) == 162
+
+
+@pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.SymmetryWarning")
+def test_a_rough_geometry_still_gives_a_group():
+    numbers, x = neopentane()
+    for seed in range(5):
+        rough = x + 0.12 * np.random.default_rng(seed).normal(size=x.shape)
+        group = set(members(find_symmetry(numbers, rough)))
+        assert all(
+            (tuple(np.array(p)[list(q)]), m != n) in group for p, m in group for q, n in group
+        )
+
+
+def test_of_still_too_many_there_is_a_smaller_group(monkeypatch):
     monkeypatch.setattr(symmetry, "MAX_ELEMENTS", 10)
-    assert members(find_symmetry(*neopentane())) == [(tuple(range(17)), False)]
-    assert members(find_symmetry(*named("C6H6"))) == [
-        (tuple(range(12)), False), (tuple(range(12)), True)
-    ]
+    monkeypatch.setattr(symmetry, "MAX_OF_SHAPE", 10)
+    with pytest.warns(SymmetryWarning, match="9 of them are used"):
+        assert len(find_symmetry(*neopentane())) == 9
+    monkeypatch.setattr(symmetry, "_MOST", 100)
+    with pytest.warns(SymmetryWarning, match="C5H12 has more than 100 relabellings"):
+        assert members(find_symmetry(*neopentane())) == [(tuple(range(17)), False)]
 
 
 def test_no_symmetry_leaves_every_atom_on_its_own():
@@ -127,8 +215,9 @@ def carried(values, order, mirrored):
 
 @pytest.mark.parametrize("shape", [
     named("H2O"), named("H2O2"), named("CH3CH2OH"), named("C6H6"), formic_acid_dimer(),
-    neopentane(), named("LiH"), named("H2"),
+    neopentane(), named("LiH"), named("H2"), xef4(), pf5(),
 ])
+@pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.SymmetryWarning")
 def test_members_and_views_are_the_first_atom_of_transformed_molecules(shape):
     numbers, x = shape
     found = find_symmetry(numbers, x)
