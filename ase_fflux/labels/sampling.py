@@ -13,13 +13,13 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms, units
-from ase.data import covalent_radii
 from ase.md.langevin import Langevin
 
 from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.rigid import internal_motions
 from ase_fflux.base.units import BOHR, HARTREE
+from ase_fflux.topology import Connectivity
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def molecular_dynamics(
         If the molecule is lost more than `MAX_RESTARTS` times.
     """
     rng = np.random.default_rng(seed)
-    connectivity = Connectivity(atoms)
+    connectivity = Connectivity(atoms.numbers, atoms.positions / BOHR)
     moving = Atoms(atoms.numbers, atoms.positions, calculator=engine.calculator())
     dynamics = Langevin(
         moving,
@@ -188,7 +188,7 @@ def molecular_dynamics(
     while frame < n_frames:
         try:
             dynamics.run(steps)
-            change = connectivity.change(moving.positions)
+            change = connectivity.change(moving.positions / BOHR)
         except LabelError as error:
             change = str(error)
         if change:
@@ -294,45 +294,3 @@ def _normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndar
     weights = np.repeat(np.sqrt(masses), 3)
     values, vectors = np.linalg.eigh(internal @ (matrix / np.outer(weights, weights)) @ internal.T)
     return values, internal.T @ vectors
-
-
-class Connectivity:
-    """What holds a molecule or cluster together, to notice when it comes apart.
-
-    Bonds break at 1.5 times the sum of covalent radii and form at 1.15 times: between the two a
-    shared proton is still its first owner's. Fragments stay together while the closest contacts
-    between them (such as hydrogen bonds) stay within 1.6 times their length at the start.
-    """
-
-    def __init__(self, atoms: Atoms):
-        self._names = [f"{s}{i}" for i, s in enumerate(atoms.symbols)]
-        radii = covalent_radii[atoms.numbers]
-        first, second = np.triu_indices(len(atoms), 1)
-        self._pairs = first, second
-        reach = radii[first] + radii[second]
-        distances = self._distances(atoms.positions)
-        bonded = distances < 1.25 * reach
-        fragments = np.arange(len(atoms))
-        for i, j in zip(first[bonded], second[bonded], strict=True):
-            fragments[fragments == fragments[j]] = fragments[i]
-        between = fragments[first] != fragments[second]
-        contact = np.zeros_like(bonded)
-        if between.any():
-            contact = between & (distances < 1.1 * distances[between].min())
-        self._longest = np.where(bonded, 1.5 * reach, np.where(contact, 1.6 * distances, np.inf))
-        self._shortest = np.where(bonded, 0.0, 1.15 * reach)
-
-    def _distances(self, positions: np.ndarray) -> np.ndarray:
-        first, second = self._pairs
-        return np.linalg.norm(positions[first] - positions[second], axis=1)
-
-    def change(self, positions: np.ndarray) -> str:
-        """What has changed, in words; empty where nothing has."""
-        distances = self._distances(positions)
-        wrong = ~((distances > self._shortest) & (distances < self._longest))
-        if not wrong.any():
-            return ""
-        pair = int(np.flatnonzero(wrong)[0])
-        first, second = (self._names[x[pair]] for x in self._pairs)
-        verb = "bonded to" if distances[pair] <= self._shortest[pair] else "separated from"
-        return f"{first} {verb} {second} ({distances[pair]:.2f} Angstrom)"

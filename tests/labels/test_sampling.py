@@ -13,7 +13,6 @@ from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.sampling import (
     SOFT_DISPLACEMENT,
-    Connectivity,
     Portion,
     hessian,
     molecular_dynamics,
@@ -264,46 +263,6 @@ def test_wrong_portions():
 def test_sample_is_lazy(cluster, springs, short_equilibration):
     long = sample([cluster], springs, (Portion("md", 300.0, 1),), 30000, seed=0)
     assert len(list(islice(long, 2))) == 2
-
-
-class TestConnectivity:
-    """Cyclic formic acid dimer: C O= O-H H(C), twice."""
-
-    @pytest.fixture
-    def dimer(self):
-        return read(INPUTS / "formic_acid_dimer.xyz")
-
-    def test_minimum_and_rigid_motion(self, dimer):
-        connectivity = Connectivity(dimer)
-        turned = dimer.copy()
-        turned.rotate(50, (1, 2, 3))
-        assert connectivity.change(turned.positions + 4.0) == ""
-
-    @pytest.mark.parametrize(("share", "words"), [(0.5, ""), (0.95, "O2 separated from H3")])
-    def test_proton_belongs_to_its_first_owner_until_it_has_gone(self, dimer, share, words):
-        connectivity = Connectivity(dimer)
-        to_other = dimer.positions[6] - dimer.positions[2]
-        length = np.linalg.norm(to_other)
-        distance = 1.0 + share * (length - 2.0)
-        dimer.positions[3] = dimer.positions[2] + to_other * distance / length
-        assert connectivity.change(dimer.positions).startswith(words)
-        assert bool(connectivity.change(dimer.positions)) == bool(words)
-
-    def test_opened_hydrogen_bond(self, dimer):
-        connectivity = Connectivity(dimer)
-        away = dimer.positions[5] - dimer.positions[0]
-        dimer.positions[5:] += 1.2 * away / np.linalg.norm(away)
-        assert "separated from" in connectivity.change(dimer.positions)
-
-    def test_new_bond(self, dimer):
-        connectivity = Connectivity(dimer)
-        dimer.positions[4] = dimer.positions[1] + [0.0, 0.0, 0.9]
-        assert connectivity.change(dimer.positions).startswith(("C0 separated", "O1 bonded"))
-
-    def test_not_a_number(self, dimer):
-        connectivity = Connectivity(dimer)
-        dimer.positions[0] = np.nan
-        assert connectivity.change(dimer.positions)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""What holds a molecule or cluster together, to notice when it comes apart."""
+
+import numpy as np
+from ase.data import covalent_radii
+
+from ase_fflux.base.units import BOHR
+from ase_fflux.topology.graphs import Graph, atom_label, bonds
+from ase_fflux.topology.perception import FORMED
+
+SEPARATED = 1.5
+"""Times the sum of covalent radii at which a bond is gone: between this and `FORMED` a shared
+proton is still its first owner's."""
+OPENED = 1.6
+"""Times its length at the start at which a contact between fragments is gone."""
+CONTACT = 1.1
+"""Times the shortest distance between fragments up to which others are contacts as well."""
+
+
+class Connectivity:
+    """Bonds and closest contacts of a geometry without periodic boundaries.
+
+    Parameters
+    ----------
+    numbers : (N,) int
+        Atomic numbers.
+    positions : (N, 3) float
+        bohr; its bonds are those to be kept, and so are the closest contacts between fragments
+        (such as hydrogen bonds).
+    """
+
+    def __init__(self, numbers, positions):
+        self._numbers = np.asarray(numbers, dtype=int)
+        graph = Graph(self._numbers, bonds(self._numbers, positions)[0])
+        radii = covalent_radii[self._numbers] / BOHR
+        first, second = self._pairs = np.triu_indices(len(radii), 1)
+        reach = radii[first] + radii[second]
+        distances = self._distances(positions)
+        bonded = np.zeros((len(radii),) * 2, dtype=bool)
+        bonded[tuple(graph.bonds.T)] = True
+        bonded = bonded[first, second]
+        between = graph.fragment[first] != graph.fragment[second]
+        contact = np.zeros_like(bonded)
+        if between.any():
+            contact = between & (distances < CONTACT * distances[between].min())
+        self._longest = np.where(
+            bonded, SEPARATED * reach, np.where(contact, OPENED * distances, np.inf)
+        )
+        self._shortest = np.where(bonded, 0.0, FORMED * reach)
+
+    def _distances(self, positions):
+        first, second = self._pairs
+        return np.linalg.norm(positions[first] - positions[second], axis=1)
+
+    def change(self, positions) -> str:
+        """What has changed at other positions (N, 3), in words; empty where nothing has."""
+        distances = self._distances(positions)
+        wrong = ~((distances > self._shortest) & (distances < self._longest))
+        if not wrong.any():
+            return ""
+        pair = int(np.flatnonzero(wrong)[0])
+        first, second = (atom_label(x[pair], self._numbers) for x in self._pairs)
+        verb = "bonded to" if distances[pair] <= self._shortest[pair] else "separated from"
+        return f"{first} {verb} {second} ({BOHR * distances[pair]:.2f} Angstrom)"
