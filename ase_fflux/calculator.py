@@ -183,6 +183,9 @@ class FFLUX(Calculator):
             raise FFLUXError(
                 f"on_low_coverage={kwargs['on_low_coverage']!r}: use 'warn', 'raise' or 'ignore'"
             )
+        coverage = kwargs.get("min_coverage")
+        if coverage is not None and not 0 <= coverage <= 1:
+            raise FFLUXError(f"min_coverage={coverage!r}: it is a number from 0 to 1")
         if kwargs.get("assignment") is not None:
             kwargs["assignment"] = _plain_assignment(kwargs["assignment"])
         # loaded before anything is changed, so that parameters in error change nothing

@@ -22,8 +22,9 @@ Coverage is the largest kernel value between a geometry and the training data: 1
 point, 0 far from all of them, where a prediction means nothing. --uncertainty asks for the standard
 deviation of the energy of each step, which models trained on gradients can tell.
 
-Ctrl-C ends the optimisation and keeps all steps so far. Exit status: 0 converged, 1 not converged
-(the output is written), 2 error, 130 interrupted.
+Ctrl-C ends the optimisation and keeps all steps so far. So does, with an error, an energy 5 eV per
+atom below the models' reference geometries, or a coverage below 0.001 at the end. Exit status: 0
+converged, 1 not converged (the output is written), 2 error, 130 interrupted.
 """
 
 
@@ -78,21 +79,22 @@ def run(args: argparse.Namespace) -> int:
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
     print(f"{description}, model {' '.join(args.model)}")
     options.print_expected_errors(atoms.calc)
-    if moved := files.set_aside():
-        print(moved)
 
-    result = optimise_to_files(
-        atoms,
-        files,
-        fmax=args.fmax,
-        steps=args.steps,
-        optimizer=args.optimizer,
-        uncertainty=args.uncertainty,
-        about=options.about(args, atoms.calc),
-        watch=lambda steps: stepwise(
-            steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
-        ),
-    )
+    with files.held(args.command):
+        if moved := files.set_aside():
+            print(moved)
+        result = optimise_to_files(
+            atoms,
+            files,
+            fmax=args.fmax,
+            steps=args.steps,
+            optimizer=args.optimizer,
+            uncertainty=args.uncertainty,
+            about=options.about(args, atoms.calc),
+            watch=lambda steps: stepwise(
+                steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
+            ),
+        )
     outcome, status = "not converged", 1
     if result.interrupted:
         outcome, status = "interrupted", 130

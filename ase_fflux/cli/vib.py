@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
+    files = OutputFiles(options.output_prefix(args, "-vib"), SUFFIXES)
     displacements = 6 * len(atoms)
     result = vibrations(atoms, watch=lambda jobs: stepwise(jobs, "displacing", displacements))
     if result.fmax > _FMAX:
@@ -96,11 +97,11 @@ def run(args: argparse.Namespace) -> None:
         pressure=args.pressure,
         symmetry_number=args.symmetry_number,
     )
-    files = OutputFiles(options.output_prefix(args, "-vib"), SUFFIXES)
-    moved = files.set_aside()
     title = f"{description}, model {' '.join(args.model)}"
     about = options.about(args, atoms.calc)
-    print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
+    with files.held(args.command):
+        moved = files.set_aside()
+        print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
     options.print_expected_errors(atoms.calc)
     if moved:
         print(moved)

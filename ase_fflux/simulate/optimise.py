@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +10,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
+from ase_fflux.base.store import Appended, sync
 from ase_fflux.base.units import KJ_PER_MOL
+from ase_fflux.simulate.limits import Limits
+from ase_fflux.simulate.trajectory import FrameFile, write_last
 
 OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
 """Names offered here and ASE's own."""
@@ -32,9 +34,9 @@ class Step:
     index : int
         0 for the start.
     atoms : Atoms
-        The geometry with its energy and forces.
+        The geometry with its constraints, and energy and forces of the force field.
     energy : float
-        Potential energy (eV).
+        Potential energy, with that of constraints (eV).
     fmax : float
         Largest force on an atom, constraints applied (eV/Angstrom).
     coverage : float or None
@@ -106,6 +108,9 @@ def relaxation(
         No atoms, no calculator or an unknown optimizer.
     GeometryError
         Energy or forces that are not finite.
+    UnphysicalError
+        An energy below the limits of `ase_fflux.simulate.limits`; at the end also a coverage below
+        them, which a rough start may have on its way.
     """
     import ase.optimize
 
@@ -119,18 +124,29 @@ def relaxation(
     moving.calc = atoms.calc
     driver = getattr(ase.optimize, OPTIMIZERS[optimizer])(moving, logfile=None)
     _require_finite(moving, 0)
-    for converged in driver.irun(fmax=fmax, steps=steps):
+    limits = Limits(moving)
+    run = driver.irun(fmax=fmax, steps=steps)
+    while True:
+        try:
+            converged = next(run)
+        except StopIteration:
+            break
+        except np.linalg.LinAlgError as error:
+            raise GeometryError(f"the optimiser has lost its way ({error})") from error
         _require_finite(moving, driver.nsteps)
-        coverage = getattr(moving.calc, "coverage", None)
+        energy, coverage = moving.get_potential_energy(), getattr(moving.calc, "coverage", None)
+        coverage = None if coverage is None else float(np.min(coverage))
+        limits.check(energy, None)
         yield Step(
             index=driver.nsteps,
             atoms=_snapshot(moving),
-            energy=moving.get_potential_energy(),
+            energy=energy,
             fmax=_largest_force(moving),
-            coverage=None if coverage is None else float(np.min(coverage)),
+            coverage=coverage,
             converged=bool(converged),
             uncertainty=moving.calc.get_uncertainty(moving).energy if uncertainty else None,
         )
+    limits.check(energy, coverage)
 
 
 def optimise(atoms: Atoms, **settings) -> Optimisation:
@@ -168,9 +184,13 @@ def optimise_to_files(
         Further entries for the head of the summary, such as model and command.
     watch : callable
         Wraps the steps on their way to the files, for a progress display.
-    """
-    from ase.io import Trajectory, write
 
+    Raises
+    ------
+    FFLUXError
+        What `relaxation` raises, with the step, after all files have been written with the steps
+        before it; a file that cannot be written.
+    """
     start = time.perf_counter()
     began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = relaxation(
@@ -178,24 +198,33 @@ def optimise_to_files(
     )
     first = last = None
     interrupted = False
-    with Trajectory(files[".traj"], "w") as trajectory, _log(files[".log"], uncertainty) as log:
-        try:
-            for last in watch(run):
-                first = first or last
-                trajectory.write(last.atoms)
-                log.write(_log_line(last))
-        except KeyboardInterrupt:
-            if last is None:
-                raise
-            interrupted = not last.converged
+    faults: list[FFLUXError] = []
+    trajectory = FrameFile(files[".traj"])
+    try:
+        for last in watch(_until_a_fault(run, faults)):
+            with Appended(files[".log"]) as log:
+                if first is None:
+                    first = last
+                    log.add(_LOG_COLUMNS + _UNCERTAINTY_COLUMN * uncertainty + "\n")
+                trajectory.add([last.atoms])
+                log.add(_log_line(last))
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        interrupted = not last.converged
+    if last is None:
+        raise faults[0]
+    trajectory.sync()
+    sync(files[".log"])
     result = Optimisation(first, last, time.perf_counter() - start, interrupted)
-    write(files[".xyz"], result.atoms, format="extxyz")
+    write_last(files[".xyz"], result.atoms)
     summary = {
         **(about or {}),
         "versions": versions(),
         "formula": atoms.get_chemical_formula(),
         "optimizer": optimizer,
-        "converged": result.converged,
+        "converged": result.converged and not faults,
+        "stopped": str(faults[0]) if faults else None,
         "interrupted": result.interrupted,
         "steps": result.steps,
         "steps_limit": steps,
@@ -212,7 +241,16 @@ def optimise_to_files(
         "files": [str(files[suffix]) for suffix in SUFFIXES],
     }
     write_json(files[".json"], summary)
+    for fault in faults:
+        raise type(fault)(f"after {result.steps} steps: {fault}") from fault
     return result
+
+
+def _until_a_fault(steps: Iterable[Step], faults: list[FFLUXError]) -> Iterator[Step]:
+    try:
+        yield from steps
+    except FFLUXError as error:
+        faults.append(error)
 
 
 def _largest_force(atoms: Atoms) -> float:
@@ -222,7 +260,9 @@ def _largest_force(atoms: Atoms) -> float:
 def _snapshot(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     forces = atoms.get_forces(apply_constraint=False)
-    copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=forces)
+    # without the energy of constraints, which whoever reads the geometry adds
+    energy = atoms.get_potential_energy(apply_constraint=False)
+    copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces)
     return copy
 
 
@@ -233,13 +273,6 @@ def _require_finite(atoms: Atoms, step: int) -> None:
             f"energy or forces at step {step} are not finite: "
             "check the geometry for atoms on one spot or far outside of the training data"
         )
-
-
-def _log(path: Path, uncertainty: bool):
-    """Open the table of steps; every line reaches the disk when it is complete."""
-    file = open(path, "w", buffering=1, encoding="utf-8")
-    file.write(_LOG_COLUMNS + _UNCERTAINTY_COLUMN * uncertainty + "\n")
-    return file
 
 
 def _log_line(step: Step) -> str:

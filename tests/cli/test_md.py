@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,34 @@ def test_interrupted_run_goes_on(no_picture, monkeypatch, capsys):
     for one, other in zip(read("water-md.traj", ":"), read("whole.traj", ":"), strict=True):
         assert (one.positions == other.positions).all()
         assert (one.get_momenta() == other.get_momenta()).all()
+
+
+def test_a_second_command_is_refused_while_the_first_runs(monkeypatch, capsys):
+    said = []
+
+    def again(*args, **kwargs):
+        said.append((md(), capsys.readouterr().err))
+
+    monkeypatch.setattr(dynamics_files, "plot_dynamics", again)
+    assert md() == 0
+    status, error = said[0]
+    assert status == 2 and error.count("\n") == 1
+    assert f"process {os.getpid()}" in error and "water-md.lock" in error
+    assert not Path("water-md.lock").exists() and not list(Path().glob("*.~*"))
+
+
+def test_damage_is_one_line(no_picture, monkeypatch, capsys):
+    interrupt_after(monkeypatch, 43)
+    assert md() == 130
+    capsys.readouterr()
+    log = Path("water-md.log")
+    log.write_text(log.read_text().replace("-", "+", 1))
+    assert md() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: water-md.log is damaged") and error.count("\n") == 1
+    assert "delete water-md.restart.npz" in error and not list(Path().glob("*.~*"))
+    Path("water-md.restart.npz").unlink()
+    assert md() == 0 and Path("water-md.log.~1~").exists()
 
 
 def test_interrupt_before_the_first_sample(monkeypatch, capsys):

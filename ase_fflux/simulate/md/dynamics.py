@@ -11,6 +11,7 @@ from ase.md.verlet import VelocityVerlet
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.rigid import rigid_motions
+from ase_fflux.simulate.limits import Limits, require_masses
 
 ENSEMBLES = ("nvt", "nve")
 
@@ -22,6 +23,12 @@ FRICTION = 10.0
 
 _AT_REST = 1e-9
 """Rotational share of the kinetic energy that the rounding of a file leaves at most."""
+
+_LONGEST = 100.0
+"""fs; ten periods of a vibration of hydrogen."""
+
+_MOST = 10**10
+"""Steps of a run, which take a fast molecule weeks."""
 
 _PICOSECOND = 1000 * units.fs
 
@@ -53,7 +60,8 @@ class DynamicsSettings:
     Raises
     ------
     FFLUXError
-        An unknown ensemble, friction without thermostat, a run shorter than one interval.
+        An unknown ensemble, friction without thermostat, a run shorter than one interval or of
+        more steps than can be done, a time step longer than any vibration.
     """
 
     ensemble: str = "nvt"
@@ -72,6 +80,16 @@ class DynamicsSettings:
             )
         if self.ensemble == "nve" and self.friction is not None:
             raise FFLUXError("friction is the thermostat's, and nve has none: leave it out")
+        if not self.timestep <= _LONGEST:
+            raise FFLUXError(
+                f"a time step of {self.timestep:g} fs is longer than any vibration: choose about "
+                "0.5 fs"
+            )
+        if not 1000 * self.time / self.timestep <= _MOST:
+            raise FFLUXError(
+                f"a run of {self.time:g} ps in steps of {self.timestep:g} fs has more than "
+                f"{_MOST:g} steps: make it shorter or the steps longer"
+            )
         if self.steps < self.interval:
             raise FFLUXError(
                 f"a run of {self.time:g} ps in steps of {self.timestep:g} fs has {self.steps} "
@@ -94,7 +112,7 @@ class Sample:
     time : float
         ps.
     potential, kinetic : float
-        Energies (eV).
+        Energies (eV), that of constraints in the potential one.
     temperature : float
         2 kinetic / (k_B degrees of freedom), K.
     coverage : float or None
@@ -102,7 +120,7 @@ class Sample:
     uncertainty : float or None
         Standard deviation of the predicted potential energy (eV), None if not asked for.
     atoms : Atoms
-        The geometry with its momenta, energy and forces.
+        The geometry with its momenta, constraints, and energy and forces of the force field.
     """
 
     time: float
@@ -158,7 +176,7 @@ class Dynamics:
     Raises
     ------
     FFLUXError
-        No atoms, no calculator, or nothing that could move.
+        No atoms, no calculator, an atom without mass, or nothing that could move.
     """
 
     def __init__(self, atoms: Atoms, settings: DynamicsSettings):
@@ -166,6 +184,7 @@ class Dynamics:
             raise FFLUXError("no dynamics: the geometry has no atoms")
         if atoms.calc is None:
             raise FFLUXError("no dynamics without forces: set atoms.calc, such as FFLUX('ethanol')")
+        require_masses(atoms)
         self.settings = settings
         self.step = 0
         self.drawn = settings.temperature is not None or not atoms.get_momenta().any()
@@ -181,6 +200,8 @@ class Dynamics:
         self._forces = None
         self.degrees_of_freedom = self._set_momenta()
         self.start.set_momenta(self.atoms.get_momenta(), apply_constraint=False)
+        hottest = 2 * self.atoms.get_kinetic_energy() / (units.kB * self.degrees_of_freedom)
+        self._limits = Limits(self.atoms, max(hottest, self.temperature or 0.0))
         timestep = settings.timestep * units.fs
         if thermostat:
             self._driver = Langevin(
@@ -250,6 +271,8 @@ class Dynamics:
         ------
         GeometryError
             An energy that is not finite.
+        UnphysicalError
+            Energy, coverage or temperature beyond the limits of `ase_fflux.simulate.limits`.
         """
         atoms, calculator = self.atoms, self.atoms.calc
         potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
@@ -259,20 +282,25 @@ class Dynamics:
                 "data"
             )
         coverage = getattr(calculator, "coverage", None)
+        coverage = None if coverage is None else float(np.min(coverage))
+        temperature = 2 * kinetic / (units.kB * self.degrees_of_freedom)
+        self._limits.check(potential, coverage, temperature)
         uncertainty = None
         if self.settings.uncertainty:
             uncertainty = float(calculator.get_uncertainty(atoms).energy)
         frame = self.start.copy()
         frame.positions = atoms.positions
         frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
+        # without those of constraints, which whoever reads the frame adds
+        energy = float(atoms.get_potential_energy(apply_constraint=False))
         forces = atoms.get_forces(apply_constraint=False)
-        frame.calc = SinglePointCalculator(frame, energy=potential, forces=forces)
+        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
         return Sample(
             time=self.time,
             potential=potential,
             kinetic=kinetic,
-            temperature=2 * kinetic / (units.kB * self.degrees_of_freedom),
-            coverage=None if coverage is None else float(np.min(coverage)),
+            temperature=temperature,
+            coverage=coverage,
             uncertainty=uncertainty,
             atoms=frame,
         )

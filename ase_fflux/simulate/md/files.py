@@ -1,30 +1,33 @@
 """Files of molecular dynamics: log, trajectory, final geometry, picture, summary, and the restart.
 
-Samples reach the log and the trajectory together with the restart point, once a second, so that a
-run that was killed leaves files that agree with each other, or that can be cut back to where they
-did. A restart point is a numpy archive (never with pickles) of the arrays ``positions`` and
-``momenta`` (n, 3) and of ``header``, a JSON string.
+Samples reach the log and the trajectory together with the restart point, once a second. All are
+synchronised to disk before the restart says so, and it keeps the sizes and hashes of what belongs
+to it: a run that was killed leaves files that agree with each other, or that can be cut back to
+where they did, and damage is told. A restart is a checkpoint (`ase_fflux.base.store`) of the arrays
+``positions`` and ``momenta`` (n, 3).
 """
 
 import hashlib
-import io
-import json
-import os
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from ase.io import Trajectory, write
+from ase.io import Trajectory
 from ase.io.jsonio import encode
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
+from ase_fflux.base.store import (
+    Appended,
+    DamagedError,
+    read_checkpoint,
+    sync,
+    write_checkpoint,
+)
 from ase_fflux.plots.dynamics import plot_dynamics
 from ase_fflux.simulate.md.dynamics import Dynamics, Sample
+from ase_fflux.simulate.trajectory import Extent, FrameFile, check_frames, write_last
 
 RESTART = ".restart.npz"
 
@@ -43,9 +46,6 @@ _COLUMNS = (
 )
 """Head, width and decimals; the last only if it was asked for."""
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError, TypeError)
-"""What reading a damaged archive or trajectory raises."""
-
 
 @dataclass(frozen=True)
 class Restart:
@@ -55,17 +55,20 @@ class Restart:
     ----------
     state : dict
         Of the `Dynamics`.
-    frames : int
-        Of the trajectory up to there.
+    trajectory : Extent
+        What of the trajectory belongs to it.
     log_bytes : int
         Of the log up to there.
+    log_sha256 : str
+        Of these bytes.
     seconds : float
         Wall time up to there.
     """
 
     state: dict
-    frames: int
+    trajectory: Extent
     log_bytes: int
+    log_sha256: str
     seconds: float
 
 
@@ -82,26 +85,48 @@ def read_restart(files: OutputFiles, dynamics: Dynamics) -> Restart | None:
     Returns
     -------
     Restart or None
-        None if there is no unfinished run, if it had other settings, another start or another
-        energy at the start, or if one of its files is damaged or gone.
+        None if there is no unfinished run, or if it had other settings, another start or another
+        energy at the start.
+
+    Raises
+    ------
+    DamagedError
+        A restart that cannot be read, a log or a trajectory that is not what it was: which of them,
+        and what to do.
     """
     try:
-        content = files[RESTART].read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            header = json.loads(archive["header"].item())
-            arrays = {name: archive[name] for name in ("positions", "momenta")}
-        found = Restart(
-            {"step": header["step"], "rng": header["rng"], **arrays},
-            header["frames"], header["log_bytes"], header["seconds"],
-        )
-        there = files[".log"].stat().st_size >= found.log_bytes
-        with Trajectory(files[".traj"]) as trajectory:
-            there = there and len(trajectory) >= found.frames
+        run, arrays, record = read_checkpoint(files[RESTART])
         energy = dynamics.atoms.get_potential_energy()
-        same = header["run"] == _identity(dynamics)
-        return found if there and same and abs(header["energy"] - energy) < _SAME_ENERGY else None
-    except _DAMAGE:
+        if run != _identity(dynamics) or abs(record["energy"] - energy) > _SAME_ENERGY:
+            return None
+        restart = Restart(
+            {"step": record["step"], "rng": record["rng"], **arrays},
+            Extent(**record["trajectory"]), record["log_bytes"], record["log_sha256"],
+            record["seconds"],
+        )
+        _check_log(files[".log"], restart)
+        check_frames(files[".traj"], restart.trajectory)
+        return restart
+    except FileNotFoundError:
         return None
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}: the run cannot go on; delete {files[RESTART]} to begin it anew (what is "
+            "there is kept under other names), or bring the file back"
+        ) from None
+
+
+def _check_log(path, restart: Restart) -> None:
+    if not path.is_file():
+        raise DamagedError(f"{path} is not there")
+    with open(path, "rb") as log:
+        content = log.read(restart.log_bytes)
+    if len(content) < restart.log_bytes:
+        raise DamagedError(
+            f"{path} is damaged (it has {len(content)} bytes, and had {restart.log_bytes})"
+        )
+    if hashlib.sha256(content).hexdigest() != restart.log_sha256:
+        raise DamagedError(f"{path} is damaged (it is not what was written)")
 
 
 def _identity(dynamics: Dynamics) -> str:
@@ -125,17 +150,20 @@ class _Record:
         self._pending: list[Sample] = []
         self._energy = dynamics.atoms.get_potential_energy()
         self._run = _identity(dynamics)
-        self._frames, self._before = 0, 0.0
+        self._before, self._log = 0.0, hashlib.sha256()
         self._began = self._kept = time.perf_counter()
         self.columns = _COLUMNS if dynamics.settings.uncertainty else _COLUMNS[:-1]
         if restart is None:
+            self._frames = FrameFile(files[".traj"])
             heads = [f"{name:>{width}}" for name, width, _ in self.columns]
             # the first column's sign of a comment takes the place of a blank
-            files[".log"].write_text(f"#{' '.join(heads)[1:]}\n", encoding="utf-8")
+            self._add_to_log(f"#{' '.join(heads)[1:]}\n")
         else:
-            self._frames, self._before = restart.frames, restart.seconds
-            os.truncate(files[".log"], restart.log_bytes)
-            _cut(files[".traj"], restart.frames)
+            self._before = restart.seconds
+            self._frames = FrameFile(files[".traj"], restart.trajectory)
+            with Appended(files[".log"]) as log:
+                log.truncate(restart.log_bytes)
+            self._log.update(files[".log"].read_bytes())
             dynamics.restore(restart.state)
 
     @property
@@ -153,40 +181,29 @@ class _Record:
 
     def write_samples(self) -> None:
         """Bring what is pending to log and trajectory."""
-        if not self._pending:
-            return
-        # closed only where all went well: closing would complete a frame that an interrupt left
-        # half written, which otherwise does not count
-        trajectory = Trajectory(self._files[".traj"], "a")
-        for sample in self._pending:
-            # handed over, energy and forces spare the comparison of all atoms with themselves
-            trajectory.write(sample.atoms, **sample.atoms.calc.results)
-        trajectory.close()
-        with open(self._files[".log"], "a", encoding="utf-8") as log:
-            log.writelines(self._line(sample) for sample in self._pending)
-        self._frames += len(self._pending)
-        self._pending = []
+        if self._pending:
+            self._frames.add([sample.atoms for sample in self._pending])
+            self._add_to_log("".join(self._line(sample) for sample in self._pending))
+            self._pending = []
+
+    def _add_to_log(self, text: str) -> None:
+        with Appended(self._files[".log"]) as log:
+            log.add(text)
+        self._log.update(text.encode())
 
     def keep(self) -> None:
         """Write what is pending and the restart point."""
         self.write_samples()
+        sync(self._files[".log"])
+        self._frames.sync()
         state = self._dynamics.state()
-        header = {
-            "run": self._run, "energy": self._energy, "step": state["step"], "rng": state["rng"],
-            "frames": self._frames, "log_bytes": self._files[".log"].stat().st_size,
+        arrays = {name: state[name] for name in ("positions", "momenta")}
+        write_checkpoint(self._files[RESTART], self._run, arrays, {
+            "energy": self._energy, "step": state["step"], "rng": state["rng"],
+            "trajectory": asdict(self._frames.extent()),
+            "log_bytes": self._files[".log"].stat().st_size, "log_sha256": self._log.hexdigest(),
             "seconds": self.seconds,
-        }
-        path = self._files[RESTART]
-        partial = path.with_name(path.name + ".part")
-        try:
-            with open(partial, "wb") as file:
-                np.savez(
-                    file, header=np.array(json.dumps(header)), positions=state["positions"],
-                    momenta=state["momenta"],
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        })
         self._kept = time.perf_counter()
 
     def _line(self, sample: Sample) -> str:
@@ -200,18 +217,6 @@ class _Record:
             for value, (_, width, decimals) in zip(values, self.columns, strict=False)
         )
         return " ".join(cells) + "\n"
-
-
-def _cut(path: Path, frames: int) -> None:
-    """Leave so many frames of a trajectory."""
-    with Trajectory(path) as old:
-        if len(old) == frames:
-            return
-        partial = path.with_name(path.name + ".part")
-        with Trajectory(partial, "w") as new:
-            for number in range(frames):
-                new.write(old[number])
-    os.replace(partial, path)
 
 
 def dynamics_to_files(
@@ -251,56 +256,74 @@ def dynamics_to_files(
     Raises
     ------
     FFLUXError
-        What the force field raises, with the time; samples before it are in the files.
+        What the force field raises, with the time, after all files have been written with the
+        samples before it; a file that cannot be written.
     """
     settings = dynamics.settings
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     record = _Record(files, dynamics, restart)
     advance(dynamics.step)
-    try:
-        if restart is None:
-            record.add(dynamics.sample())
-            record.keep()
-        while dynamics.step < settings.steps:
+    fault = last = None
+    if restart is None:
+        record.add(dynamics.sample())
+        record.keep()
+    while fault is None and dynamics.step < settings.steps:
+        try:
             dynamics.advance()
-            if dynamics.step % settings.interval == 0:
-                record.add(dynamics.sample())
-            if record.due:
-                record.keep()
-            advance(1)
-        last = dynamics.sample()
-    except FFLUXError as error:
+            if dynamics.step % settings.interval == 0 or dynamics.step == settings.steps:
+                last = dynamics.sample()
+        except FFLUXError as error:
+            fault = type(error)(f"after {dynamics.time:g} ps: {error}")
+            break
+        if dynamics.step % settings.interval == 0:
+            record.add(last)
+        if record.due:
+            record.keep()
+        advance(1)
+    if fault is None:
+        record.keep()
+        if last is None:  # all was done but for the files below
+            last = dynamics.sample()
+    else:
         record.write_samples()
-        raise type(error)(f"after {dynamics.time:g} ps: {error}") from error
-    record.keep()
-    write(files[".xyz"], last.atoms, format="extxyz")
+    if last is None:
+        with Trajectory(files[".traj"]) as trajectory:
+            final = trajectory[-1]
+    else:
+        final = last.atoms
+    write_last(files[".xyz"], final)
     table = np.loadtxt(files[".log"], ndmin=2, encoding="utf-8").T
-    plot_dynamics(
-        table[0], total=table[3], potential=table[1], temperature=table[4], file=files[".png"],
-        title=title, n_atoms=len(last.atoms),
-    )
+    if table.shape[1] > 1:
+        plot_dynamics(
+            table[0], total=table[3], potential=table[1], temperature=table[4],
+            file=files[".png"], title=title, n_atoms=len(final),
+        )
     summary = {
         **(about or {}),
         "versions": versions(),
-        "formula": last.atoms.get_chemical_formula(),
+        "formula": final.get_chemical_formula(),
         "ensemble": settings.ensemble,
         "temperature_K": dynamics.temperature,
         "friction_per_ps": dynamics.friction,
+        "completed": fault is None,
+        "stopped": None if fault is None else str(fault),
         "time_ps": dynamics.time,
         "timestep_fs": settings.timestep,
-        "steps": settings.steps,
+        "steps": dynamics.step,
         "interval_steps": settings.interval,
         "seed": settings.seed,
         "initial_momenta": "drawn" if dynamics.drawn else "input",
         "degrees_of_freedom": dynamics.degrees_of_freedom,
-        **statistics(table, len(last.atoms), settings.ensemble == "nve"),
+        **statistics(table, len(final), settings.ensemble == "nve"),
         "started": started,
         "wall_time_s": round(record.seconds, 3),
-        "wall_time_per_step_ms": round(1000 * record.seconds / settings.steps, 4),
+        "wall_time_per_step_ms": round(1000 * record.seconds / max(dynamics.step, 1), 4),
         "files": [str(files[suffix]) for suffix in SUFFIXES if suffix != RESTART],
     }
     write_json(files[".json"], summary)
     files[RESTART].unlink()
+    if fault is not None:
+        raise fault
     return summary
 
 
@@ -314,7 +337,8 @@ def statistics(table: np.ndarray, n_atoms: int, conserved: bool) -> dict:
     n_atoms : int
         What drift and departure of the energy are divided by.
     conserved : bool
-        Whether the dynamics conserve the total energy; without it drift and departure are None.
+        Whether the dynamics conserve the total energy; without it, and of a single sample, drift
+        and departure are None.
 
     Returns
     -------
@@ -323,7 +347,10 @@ def statistics(table: np.ndarray, n_atoms: int, conserved: bool) -> dict:
         energies, and this slope times the length of the run; the departure is from the first.
     """
     times, potential, _, total, temperature, coverage = table[:6]
-    slope = 1000 * np.polyfit(times - times[0], total - total[0], 1)[0] / n_atoms
+    conserved = conserved and len(times) > 1
+    slope = 0.0
+    if conserved:
+        slope = 1000 * np.polyfit(times - times[0], total - total[0], 1)[0] / n_atoms
     departure = 1000 * np.abs(total - total[0]).max() / n_atoms
     return {
         "temperature_mean_K": temperature.mean(),

@@ -11,6 +11,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase_fflux.base.differences import central_differences, displacements, symmetrised
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.rigid import internal_motions
+from ase_fflux.simulate.limits import require_masses
 from ase_fflux.simulate.vibrations.infrared import mode_intensities
 
 if TYPE_CHECKING:
@@ -127,11 +128,13 @@ def vibrations(
     Raises
     ------
     FFLUXError
-        Fewer than two atoms, a periodic input, constrained atoms, or no calculator.
+        Fewer than two atoms, a periodic input, constrained atoms, an atom without mass, or no
+        calculator.
     GeometryError
         Forces that are not finite.
     """
     _require_molecule(atoms)
+    require_masses(atoms)
     molecule = atoms.copy()
     molecule.calc = atoms.calc
     energy, forces = molecule.get_potential_energy(), molecule.get_forces()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from ase_fflux.base.errors import CoverageError
+from ase_fflux.base.errors import CoverageError, FFLUXError
 from ase_fflux.base.outputs import OutputFiles
+from ase_fflux.base.store import Appended, DamagedError
 from ase_fflux.simulate.md import files as dynamics_files
 from ase_fflux.simulate.md.dynamics import Dynamics, DynamicsSettings
 from ase_fflux.simulate.md.files import (
@@ -158,7 +159,7 @@ def test_what_a_killed_run_wrote_after_its_restart_point_is_cut(start, no_pictur
         log.write("    0.0")
     last, _ = start()
     restart = read_restart(files, last)
-    assert restart.frames < len(read(files[".traj"], ":"))
+    assert restart.trajectory.frames < len(read(files[".traj"], ":"))
     dynamics_to_files(last, files, restart=restart)
     assert outcome(files) == outcome(its_files)
     assert not list(files[".log"].parent.glob("*.part"))
@@ -183,7 +184,7 @@ def test_interrupt_while_a_frame_is_written(start, no_picture, monkeypatch):
         dynamics_to_files(first, files)
     again, _ = start()
     restart = read_restart(files, again)
-    assert restart.frames == len(read(files[".traj"], ":"))
+    assert restart.trajectory.frames == len(read(files[".traj"], ":"))
     dynamics_to_files(again, files, restart=restart)
     assert outcome(files) == outcome(its_files)
 
@@ -202,7 +203,7 @@ def test_only_the_same_run_goes_on(start, tetrahedron):
     assert read_restart(files, start()[0]) is None
 
 
-def test_another_force_field_or_damaged_files_do_not_go_on(start, tetrahedron):
+def test_another_force_field_does_not_go_on(start, tetrahedron):
     first, files = start()
     stop(first, 9)
     with pytest.raises(KeyboardInterrupt):
@@ -214,15 +215,80 @@ def test_another_force_field_or_damaged_files_do_not_go_on(start, tetrahedron):
     tetrahedron.calc.springs = springs
     tetrahedron.calc.reset()
     assert read_restart(files, start()[0]) is not None
+
+
+def test_damage_is_told_wherever_it_is(start):
+    """Any byte of what belongs to the restart point; what came after it may be anything."""
+    first, files = start()
+    stop(first, 30)
+    with pytest.raises(KeyboardInterrupt):
+        dynamics_to_files(first, files)
+    again, _ = start()
     for suffix in (".log", ".traj", RESTART):
         content = files[suffix].read_bytes()
-        for damaged in (b"", content[: len(content) // 2]):
-            files[suffix].write_bytes(damaged)
-            if suffix != ".traj" or not damaged:
-                assert read_restart(files, start()[0]) is None
+        damaged = [b"", content[: len(content) // 2], content[:-1]]
+        # the padding of archives and the head of a trajectory, which the restart has, do not count
+        places = range(60, len(content) - 30, 97 if suffix != ".log" else 31)
+        damaged += [content[:i] + bytes([content[i] ^ 1]) + content[i + 1:] for i in places]
+        for bad in damaged:
+            files[suffix].write_bytes(bad)
+            try:
+                restart = read_restart(files, again)
+            except DamagedError as error:
+                assert str(files[suffix]) in str(error) and "delete" in str(error)
+            else:
+                assert suffix != ".log" and bad not in damaged[:3]
+                assert 20 < restart.state["step"] <= 30
         files[suffix].unlink()
-        assert read_restart(files, start()[0]) is None
-        files[suffix].write_bytes(content)
+        if suffix == RESTART:
+            assert read_restart(files, again) is None
+        else:
+            with pytest.raises(DamagedError, match="is not there"):
+                read_restart(files, again)
+        files[suffix].write_bytes(content + b"more" * (suffix != RESTART))
+    assert read_restart(files, again) is not None
+
+
+def test_everything_is_on_the_disk_before_the_restart_says_so(start, monkeypatch):
+    done = []
+    sync, write = dynamics_files.sync, dynamics_files.write_checkpoint
+    monkeypatch.setattr(
+        dynamics_files, "sync", lambda path: (done.append(path.suffix), sync(path))
+    )
+    monkeypatch.setattr(
+        "ase_fflux.simulate.trajectory.sync", lambda path: (done.append(path.suffix), sync(path))
+    )
+    monkeypatch.setattr(
+        dynamics_files, "write_checkpoint",
+        lambda path, *rest: (done.append(path.suffix), write(path, *rest)),
+    )
+    dynamics, files = start(time=0.002)
+    dynamics_to_files(dynamics, files)
+    assert done[:3] == [".log", ".traj", ".npz"] and done == done[:3] * (len(done) // 3)
+
+
+def test_a_full_disk_leaves_whole_files_and_a_restart(start, no_picture, monkeypatch):
+    whole, its_files = start("whole")
+    dynamics_to_files(whole, its_files)
+    first, files = start()
+    write, calls = Appended.write, []
+
+    def full(self, data):
+        calls.append(1)
+        if len(calls) == 60:
+            write(self, memoryview(data).cast("B")[:3])
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Appended, "write", full)
+        with pytest.raises(FFLUXError, match=r"m\.(log|traj): cannot be written: No space left"):
+            dynamics_to_files(first, files)
+    monkeypatch.undo()
+    monkeypatch.setattr(dynamics_files, "plot_dynamics", lambda *args, **kwargs: None)
+    again, _ = start()
+    dynamics_to_files(again, files, restart=read_restart(files, again))
+    assert outcome(files) == outcome(its_files)
 
 
 def test_an_error_of_the_force_field_tells_when_and_keeps_the_samples(start, monkeypatch):
@@ -232,4 +298,8 @@ def test_an_error_of_the_force_field_tells_when_and_keeps_the_samples(start, mon
     with pytest.raises(CoverageError, match="after 0.008.* ps: outside"):
         dynamics_to_files(dynamics, files)
     assert len(read(files[".traj"], ":")) == len(np.loadtxt(files[".log"])) == 5
-    assert read_restart(files, start()[0]).state["step"] == 0
+    summary = json.loads(files[".json"].read_text())
+    assert not summary["completed"] and summary["stopped"].startswith("after 0.008")
+    assert summary["steps"] == 16 and not files[RESTART].exists()
+    last = read(files[".traj"], -1)
+    assert read(files[".xyz"]).positions == pytest.approx(last.positions, abs=1e-7)

@@ -1,0 +1,111 @@
+"""Where a run has left what its force field describes, and inputs that have no dynamics.
+
+Of runs that make sense none comes near these limits; a collapse or an explosion crosses them within
+a few steps.
+"""
+
+import numpy as np
+from ase import Atoms
+from ase.symbols import symbols2numbers
+
+from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.units import BOHR, HARTREE
+from ase_fflux.topology.graphs import atom_label
+
+DEPTH = 5.0
+"""eV per atom that a geometry may lie below its molecules at their models' reference geometries.
+These are minima or near them, and molecules bind each other by less than an eV per atom, salts by
+3."""
+
+COVERAGE = 1e-3
+"""Coverage of an atom below which its energy is a constant of the model and its force nothing."""
+
+HEAT = 100.0
+"""Times the temperature asked for (at least `ROOM`) that a run may reach. Ten degrees of freedom
+or three, by chance it does not happen: the chi-squared distribution of three leaves 1e-64."""
+
+ROOM = 300.0
+"""K."""
+
+
+class UnphysicalError(FFLUXError):
+    """A run that has left what its force field describes; what came before is kept."""
+
+
+class Limits:
+    """Limits of a run.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Start, with a calculator; energies are limited where it is of models (`FFLUX`).
+    temperature : float, optional
+        Highest that was asked for or given (K).
+    """
+
+    def __init__(self, atoms: Atoms, temperature: float | None = None):
+        self._n = len(atoms)
+        self._floor = _floor(atoms)
+        self._hottest = HEAT * max(temperature or 0.0, ROOM)
+
+    def check(self, energy: float, coverage: float | None, temperature: float = 0.0) -> None:
+        """Check energy (eV), smallest coverage (None where there is none) and temperature (K).
+
+        Raises
+        ------
+        UnphysicalError
+            The number, its limit and what to do.
+        """
+        if energy < self._floor - DEPTH * self._n:
+            below = (self._floor - energy) / self._n
+            raise UnphysicalError(
+                f"the energy is {below:.3g} eV per atom below that of the models' reference "
+                f"geometries, which is no chemistry (limit {DEPTH:g}): molecules that collapse "
+                "need a pair potential (--short-range)"
+            )
+        if coverage is not None and coverage < COVERAGE:
+            raise UnphysicalError(
+                f"the smallest coverage is {coverage:.1g} (limit {COVERAGE:g}): an atom is so far "
+                "from all training data that its force means nothing; start nearer to them, lower "
+                "the temperature or shorten the time step"
+            )
+        if temperature > self._hottest:
+            raise UnphysicalError(
+                f"the temperature is {temperature:.3g} K (limit {self._hottest:.3g}): shorten the "
+                "time step, or start nearer to the training data"
+            )
+
+
+def _floor(atoms: Atoms) -> float:
+    """Energy of all molecules at their models' reference geometries, apart from each other (eV)."""
+    forcefield = getattr(atoms.calc, "forcefield", None)
+    if forcefield is None:
+        return -np.inf
+    found = forcefield.match(
+        atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc,
+        atoms.calc.parameters.get("assignment"),
+    )
+    total = 0.0
+    for model, molecules in zip(forcefield.models, found.atoms_of_model, strict=True):
+        if len(molecules):
+            numbers = symbols2numbers(model.symbols)
+            one = forcefield.evaluate(model.reference_geometry, numbers)
+            total += HARTREE * one.energy * len(molecules)
+    return total
+
+
+def require_masses(atoms: Atoms) -> None:
+    """Refuse atoms without a mass.
+
+    Raises
+    ------
+    FFLUXError
+        The atom, its mass and what to do.
+    """
+    masses = atoms.get_masses()
+    bad = np.flatnonzero(~(np.isfinite(masses) & (masses > 0)))
+    if len(bad):
+        raise FFLUXError(
+            f"{atom_label(bad[0], atoms.numbers)} has a mass of {masses[bad[0]]:g}: correct the "
+            "masses in the file, or leave them out"
+        )
