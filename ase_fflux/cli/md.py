@@ -34,8 +34,8 @@ trajectory that an unbroken run gives. While it runs, NAME-md.lock keeps a secon
 files.
 
 A run ends with an error, and keeps what it has, where it leaves what the models describe: an energy
-5 eV per atom below their reference geometries, a coverage below 0.001, a hundred times the
-temperature asked for. Exit status: 0 done, 2 error, 130 interrupted.
+5 eV per atom below their reference geometries, a coverage of next to nothing, a hundred times the
+temperature asked for (at least 300 K). Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 

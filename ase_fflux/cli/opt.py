@@ -23,7 +23,7 @@ point, 0 far from all of them, where a prediction means nothing. --uncertainty a
 deviation of the energy of each step, which models trained on gradients can tell.
 
 Ctrl-C ends the optimisation and keeps all steps so far. So does, with an error, an energy 5 eV per
-atom below the models' reference geometries, or a coverage below 0.001 at the end. Exit status: 0
+atom below the models' reference geometries, or a coverage of next to nothing. Exit status: 0
 converged, 1 not converged (the output is written), 2 error, 130 interrupted.
 """
 

@@ -1,7 +1,7 @@
 """Where a run has left what its force field describes, and inputs that have no dynamics.
 
 Of runs that make sense none comes near these limits; a collapse or an explosion crosses them within
-a few steps.
+a few steps. A coverage that says so is the calculator's to refuse.
 """
 
 import numpy as np
@@ -17,12 +17,9 @@ DEPTH = 5.0
 These are minima or near them, and molecules bind each other by less than an eV per atom, salts by
 3."""
 
-COVERAGE = 1e-3
-"""Coverage of an atom below which its energy is a constant of the model and its force nothing."""
-
 HEAT = 100.0
-"""Times the temperature asked for (at least `ROOM`) that a run may reach. Ten degrees of freedom
-or three, by chance it does not happen: the chi-squared distribution of three leaves 1e-64."""
+"""Times the temperature asked for (at least `ROOM`) that a run may reach. By chance it does not
+happen: the chi-squared distribution of three degrees of freedom leaves 1e-64."""
 
 ROOM = 300.0
 """K."""
@@ -48,8 +45,8 @@ class Limits:
         self._floor = _floor(atoms)
         self._hottest = HEAT * max(temperature or 0.0, ROOM)
 
-    def check(self, energy: float, coverage: float | None, temperature: float = 0.0) -> None:
-        """Check energy (eV), smallest coverage (None where there is none) and temperature (K).
+    def check(self, energy: float, temperature: float = 0.0) -> None:
+        """Check energy (eV) and temperature (K).
 
         Raises
         ------
@@ -62,12 +59,6 @@ class Limits:
                 f"the energy is {below:.3g} eV per atom below that of the models' reference "
                 f"geometries, which is no chemistry (limit {DEPTH:g}): molecules that collapse "
                 "need a pair potential (--short-range)"
-            )
-        if coverage is not None and coverage < COVERAGE:
-            raise UnphysicalError(
-                f"the smallest coverage is {coverage:.1g} (limit {COVERAGE:g}): an atom is so far "
-                "from all training data that its force means nothing; start nearer to them, lower "
-                "the temperature or shorten the time step"
             )
         if temperature > self._hottest:
             raise UnphysicalError(

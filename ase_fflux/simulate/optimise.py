@@ -109,8 +109,7 @@ def relaxation(
     GeometryError
         Energy or forces that are not finite.
     UnphysicalError
-        An energy below the limits of `ase_fflux.simulate.limits`; at the end also a coverage below
-        them, which a rough start may have on its way.
+        An energy below the limits of `ase_fflux.simulate.limits`.
     """
     import ase.optimize
 
@@ -136,7 +135,7 @@ def relaxation(
         _require_finite(moving, driver.nsteps)
         energy, coverage = moving.get_potential_energy(), getattr(moving.calc, "coverage", None)
         coverage = None if coverage is None else float(np.min(coverage))
-        limits.check(energy, None)
+        limits.check(energy)
         yield Step(
             index=driver.nsteps,
             atoms=_snapshot(moving),
@@ -146,7 +145,6 @@ def relaxation(
             converged=bool(converged),
             uncertainty=moving.calc.get_uncertainty(moving).energy if uncertainty else None,
         )
-    limits.check(energy, coverage)
 
 
 def optimise(atoms: Atoms, **settings) -> Optimisation:

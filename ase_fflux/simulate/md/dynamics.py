@@ -272,7 +272,7 @@ class Dynamics:
         GeometryError
             An energy that is not finite.
         UnphysicalError
-            Energy, coverage or temperature beyond the limits of `ase_fflux.simulate.limits`.
+            Energy or temperature beyond the limits of `ase_fflux.simulate.limits`.
         """
         atoms, calculator = self.atoms, self.atoms.calc
         potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
@@ -284,7 +284,7 @@ class Dynamics:
         coverage = getattr(calculator, "coverage", None)
         coverage = None if coverage is None else float(np.min(coverage))
         temperature = 2 * kinetic / (units.kB * self.degrees_of_freedom)
-        self._limits.check(potential, coverage, temperature)
+        self._limits.check(potential, temperature)
         uncertainty = None
         if self.settings.uncertainty:
             uncertainty = float(calculator.get_uncertainty(atoms).energy)
