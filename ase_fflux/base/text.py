@@ -28,7 +28,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
         One line for each row, columns two spaces apart, without spaces at the end.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    to_right = {column % len(widths) for column in right}
+    to_right = {range(len(widths))[column] for column in right} if widths else set()
     return [
         "  ".join(
             cell.rjust(width) if number in to_right else cell.ljust(width)
@@ -36,3 +36,9 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
         ).rstrip()
         for row in rows
     ]
+
+
+def quantities(rows: Sequence[tuple[str, float, str]], indent: str = "  ") -> list[str]:
+    """Lines of rows of name, value (four digits) and unit, aligned and indented."""
+    cells = [(name, f"{value:.4g}", unit) for name, value, unit in rows]
+    return [indent + line for line in aligned(cells, [1])]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ase_fflux.base.text import aligned
 from ase_fflux.cli import options
 
 _DESCRIPTION = """\
@@ -125,17 +126,13 @@ def run(args: argparse.Namespace) -> int:
 def _table(rows: dict[str, dict], unit: str) -> list[str]:
     """Lines of the table of medians."""
     columns = (
-        ("time/s", "seconds", "8.3g"), ("sources/s", "source_seconds", "9.2g"),
-        ("DL/x", "time_ratio", "6.1f"), ("evaluations", "full_evaluations", "11.0f"),
-        ("objective from", "start", "#14.7g"), ("to", "objective", "#10.7g"),
-        (f"RMSE/{unit}", "rmse", "#11.4g"), ("lowest", "lowest_rmse", "#8.4g"),
-        ("highest", "highest_rmse", "#8.4g"), ("x/DL", "rmse_ratio", "6.3f"),
+        ("time/s", "seconds", ".3g"), ("sources/s", "source_seconds", ".2g"),
+        ("DL/x", "time_ratio", ".1f"), ("evaluations", "full_evaluations", ".0f"),
+        ("objective from", "start", "#.7g"), ("to", "objective", "#.7g"),
+        (f"RMSE/{unit}", "rmse", "#.4g"), ("lowest", "lowest_rmse", "#.4g"),
+        ("highest", "highest_rmse", "#.4g"), ("x/DL", "rmse_ratio", ".3f"),
     )
-    width = max(map(len, rows))
-    widths = [form.lstrip("#").split(".")[0] for *_, form in columns]
-    heads = (f"{head:>{size}}" for (head, *_), size in zip(columns, widths, strict=True))
-    lines = [" ".join([f"{'variant':{width}}", *heads])]
-    for variant, row in rows.items():
-        cells = (f"{row[key]:{form}}" for _, key, form in columns)
-        lines.append(" ".join([f"{variant:{width}}", *cells]))
-    return lines
+    lines = [("variant", *(head for head, *_ in columns))]
+    lines += [(name, *(f"{row[key]:{form}}" for _, key, form in columns))
+              for name, row in rows.items()]
+    return aligned(lines, range(1, len(columns) + 1))

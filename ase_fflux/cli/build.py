@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.text import quantities
 from ase_fflux.cli import options
 
 _LABELS, _ENERGIES_ONLY = 300, 2000
@@ -114,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
     print(f"errors against {GFN2.method}, {result.test.frames} frames at "
           f"{sampling.test_temperature:g} K and {len(result.minima)} minima:")
-    for name, value, unit in table(result.test, result.minima):
-        print(f"  {name:42} {value:10.4g} {unit}")
+    for line in quantities(table(result.test, result.minima)):
+        print(line)
     if result.curve is not None:
         print(result.curve.advice(settings.goal))
     return 0

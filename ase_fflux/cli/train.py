@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
+from ase_fflux.base.text import quantities
 from ase_fflux.cli import options
 
 _DESCRIPTION = """\
@@ -225,8 +226,8 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
     if rows:
         print(f"errors on held-out points ({data.held_out}), all properties in "
               f"{files['-train.log']}:")
-    for name, value, unit in rows:
-        print(f"  {name:42} {value:10.4g} {unit}")
+    for line in quantities(rows):
+        print(line)
 
 
 _OBJECTIVES = {

@@ -11,6 +11,7 @@ from ase_fflux.assess.validate import held_out_errors, table
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.store import write_text
+from ase_fflux.base.text import quantities
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
@@ -82,7 +83,7 @@ def train_gradients(
         print(moved)
     write_bundle(output, model)
     lines = [args.command, trainer.plan, *record["steps"], f"held out: {data.held_out}"]
-    lines += [f"{name:42} {value:10.4g} {unit}" for name, value, unit in rows]
+    lines += quantities(rows, indent="")
     write_text(files["-train.log"], "\n".join(lines) + "\n")
     write_json(files["-train.json"], {
         "command": args.command, **asked, "training": record, "held_out": data.held_out,
@@ -90,6 +91,6 @@ def train_gradients(
         "versions": versions(),
     })
     print("wrote", ", ".join(files.written))
-    for name, value, unit in rows:
-        print(f"  {name:42} {value:10.4g} {unit}")
+    for line in quantities(rows):
+        print(line)
     return 0

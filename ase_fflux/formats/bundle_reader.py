@@ -143,8 +143,8 @@ class BundleReader:
         # features differ between machines by rounding, which large weights magnify
         bound = 10 * ROUNDING * (1 + size + np.abs(gp.mean))
         off = np.abs(gp.predict(inputs) - check).max(axis=1)
-        _require(bool((off <= bound).all()), f"atom {atom} {', '.join(names)}: predictions stored "
-                 f"with the model are not reproduced (off by {off.max():.1e})")
+        _require(bool((off <= bound).all()), f"atom {atom + 1} {', '.join(names)}: predictions "
+                 f"stored with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
         """A model of version 2."""

@@ -30,7 +30,7 @@ from ase.io.formats import (
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.text import printable
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology.graphs import bonds
+from ase_fflux.topology.graphs import atom_label, bonds
 
 STDIN = "-"
 """Name by which the standard input is read."""
@@ -333,8 +333,8 @@ def _check(atoms: Atoms, where: str) -> None:
 
     def refuse(wrong: np.ndarray, what: str) -> None:
         if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            raise GeometryError(f"{where}: atom {first + 1} ({atoms.symbols[first]}) {what}")
+            label = atom_label(int(np.flatnonzero(wrong)[0]), atoms.numbers)
+            raise GeometryError(f"{where}: {label} {what}")
 
     strange = np.flatnonzero((atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols)))
     if len(strange):

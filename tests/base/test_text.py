@@ -1,6 +1,6 @@
 import pytest
 
-from ase_fflux.base.text import aligned, printable
+from ase_fflux.base.text import aligned, printable, quantities
 
 
 def test_columns():
@@ -9,6 +9,12 @@ def test_columns():
     assert aligned(rows, [-2]) == aligned(rows, [1])
     assert aligned(rows) == ["name    n   unit", "a       10  kJ/mol", "longer  5"]
     assert aligned([]) == []
+
+
+def test_quantities():
+    rows = [("energy RMSE", 0.123456, "kJ/mol"), ("coverage", 1234.5, "")]
+    assert quantities(rows) == ["  energy RMSE  0.1235  kJ/mol", "  coverage       1234"]
+    assert quantities([]) == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def calls(monkeypatch):
 def errors_in(said):
     """{name: (value, unit)} of the errors that were printed."""
     lines = said.split("errors on held-out points")[1].splitlines()[1:]
-    return {line[:44].strip(): (float(line[44:55]), line[55:].strip()) for line in lines}
+    rows = [re.split("  +", line.strip()) for line in lines]
+    return {name: (float(value), *unit) for name, value, *unit in rows}
 
 
 def test_bundle_of_a_dataset(capsys):
