@@ -31,6 +31,8 @@ The working folder NAME-build keeps minima and labels (extended xyz). A build th
 goes on where it stopped when it is started again; no finished label is lost. The last line of the
 report says what more labels would bring: add them with a larger --labels and another -o, or after
 moving the model away.
+
+Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 

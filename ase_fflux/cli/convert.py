@@ -21,8 +21,10 @@ example:
   fflux convert model_krig water.fflux       directory to bundle
   fflux convert my.fflux my_models --plain   of a model trained on gradients
 
-The suffix of the output decides what is written. An output that is already there is kept as
-NAME.~1~, NAME.~2~, ...
+The suffix of the output decides what is written. A model that is already there is kept as NAME.~1~,
+NAME.~2~, ...; anything else that is there is refused.
+
+Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 
@@ -55,6 +57,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was written."""
+    from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError, ModelError
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.formats import bundle, load_molecule, model_directory
@@ -89,14 +92,16 @@ def run(args: argparse.Namespace) -> None:
         model = _plain(model, args.points)
     if not to_bundle:
         model_directory.require_plain_weights(model)
-    empty = output.is_dir() and not any(output.iterdir())
-    if not empty and (moved := OutputFiles(output, [""]).set_aside()):
-        print(moved)
-    if to_bundle:
-        bundle.write_bundle(output, model)
-        written = [output]
-    else:
-        written = model_directory.write_model_directory(output, model)
+    files = OutputFiles(output, [""])
+    with held(output.resolve(), args.command):
+        empty = output.is_dir() and not any(output.iterdir())
+        if not empty and (moved := files.set_aside()):
+            print(moved)
+        if to_bundle:
+            bundle.write_bundle(output, model)
+            written = [output]
+        else:
+            written = model_directory.write_model_directory(output, model)
     properties = sum(len(process.properties) for process in model.processes)
     print(f"{model.name}: {len(model.symbols)} atoms, {properties} properties")
     what = str(output) if to_bundle else f"{len(written)} files in {output}"

@@ -14,6 +14,10 @@ _EPILOG = """\
 example:
   fflux info            bundled models
   fflux info ethanol    one of them
+
+Atoms are counted from 1 in the order of the model's reference geometry. Noise levels and errors
+are what the training found; errors are those on geometries that it did not see. Exit status:
+0 done, 2 error.
 """
 
 _RANKS = ("charges", "dipoles", "quadrupoles", "octupoles", "hexadecapoles")

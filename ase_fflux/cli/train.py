@@ -31,6 +31,8 @@ example:
 The working folder OUTPUT-train keeps every finished model: training that was interrupted goes on
 from there when the same command is given again. Output that is already there is kept as NAME.~1~,
 NAME.~2~, ...
+
+Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 

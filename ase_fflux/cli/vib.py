@@ -25,7 +25,10 @@ example:
   phonopy-load ethanol-opt-vib-phonopy_params.yaml --qpoints "0 0 0" --eigenvectors
 
 Translations and rotations are projected out. An imaginary wavenumber (negative, marked i) means
-that the geometry is not a minimum.
+that the geometry is not a minimum. Isotopes are masses of FILE, or D and T in place of H in an xyz
+file. A crystal's format (cif, POSCAR) needs --vacuum.
+
+Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 _FMAX = 0.01

@@ -52,6 +52,18 @@ def test_wrong_usage(argv, capsys):
     assert "usage: fflux" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_of_every_verb_teaches(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as done:
+        cli.main([verb, "--help"])
+    assert done.value.code == 0
+    said = capsys.readouterr().out
+    assert f"  fflux {verb} " in said and "example" in said
+    assert "exit status:" in " ".join(said.lower().split()) and "2 error" in said
+    assert all(len(line) <= 100 for line in said.splitlines())
+
+
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from ase_fflux.cli.main import parser; parser().format_help(); "

@@ -275,7 +275,7 @@ def _require_molecule(atoms: Atoms) -> None:
     if atoms.pbc.any():
         raise FFLUXError(
             "vibrations are those of an isolated molecule and this input is periodic: "
-            'take its Lattice out or set pbc="F F F" if the cell is only a box'
+            'take its Lattice out, set pbc="F F F" or give --vacuum if the cell is only a box'
         )
     if atoms.constraints:
         raise FFLUXError("vibrations need the forces on all atoms: remove the constraints first")
