@@ -155,7 +155,7 @@ def test_ctrl_c():
     )
     labels = Path("water-build/test.xyz")
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not labels.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert labels.exists(), process.communicate(timeout=5)
