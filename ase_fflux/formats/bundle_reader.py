@@ -16,6 +16,7 @@ from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, SharedProcess
 from ase_fflux.model.symmetry import AtomClass, Symmetry
+from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
 VERSION = 2
@@ -143,8 +144,9 @@ class BundleReader:
         # features differ between machines by rounding, which large weights magnify
         bound = 10 * ROUNDING * (1 + size + np.abs(gp.mean))
         off = np.abs(gp.predict(inputs) - check).max(axis=1)
-        _require(bool((off <= bound).all()), f"atom {atom + 1} {', '.join(names)}: predictions "
-                 f"stored with the model are not reproduced (off by {off.max():.1e})")
+        which = atom_label(atom, [atomic_numbers[symbol] for symbol in self.symbols])
+        _require(bool((off <= bound).all()), f"{which} {', '.join(names)}: predictions stored "
+                 f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
         """A model of version 2."""

@@ -177,7 +177,7 @@ def set_in(*keys):
     (lambda header: {k: v for k, v in header.items() if k != "processes"}, "damaged"),
     (set_in("processes", 0, "atom", 3), "process 0 has no atom"),
     (set_in("processes", 0, "atom", -1), "process 0 has no atom"),
-    (set_in("processes", 0, "atom", 1), "atom 2 iqa: predictions stored with the model"),
+    (set_in("processes", 0, "atom", 1), r"atom 2 \(H\) iqa: predictions stored with the model"),
     (set_in("processes", 0, "properties", ["q00"]), "a property stands twice"),
     (set_in("processes", 0, "properties", ["q99"]), "unknown properties"),
     (set_in("processes", 0, "properties", []), "unknown properties"),

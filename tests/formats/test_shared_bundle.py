@@ -156,7 +156,7 @@ def first_operation_moved(header):
     (set_in("processes", 1, "properties", ["q99"]), "unknown properties"),
     (set_in("processes", 0, "noise", "big"), "noise of process 0"),
     (set_in("processes", 0, "variance", -1.0), "variance of process 0"),
-    (set_in("processes", 0, "variance", 0.7), "atom 0 iqa: predictions stored with the model"),
+    (set_in("processes", 0, "variance", 0.7), r"atom 1 \(C\) iqa: predictions stored"),
     (lambda header: header["processes"].pop(4) and None, "damaged|atom has no energy"),
 ])
 def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):
@@ -174,7 +174,7 @@ def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):
     ("0_kernel", -np.ones((3, 9)), "negative theta"),
     ("4_weights", np.ones((1, 5)), "right shape"),
     ("4_weights", np.ones((1, 5, 3)), "right shape"),
-    ("4_weights", np.ones((1, 3, 5)), "atom 2 iqa: predictions stored with the model"),
+    ("4_weights", np.ones((1, 3, 5)), r"atom 3 \(H\) iqa: predictions stored with the model"),
     ("3_mean", np.ones(2), "right shape"),
     ("5_check", np.zeros((1, 3)), "right shape"),
 ])
