@@ -81,6 +81,7 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
     from ase_fflux.assess.validate import table
+    from ase_fflux.base.claims import held
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
@@ -106,10 +107,11 @@ def run(args: argparse.Namespace) -> int:
         option = "--stop" if args.stop else "--no-symmetry"
         raise FFLUXError(f"{option} does not go with --energies-only: leave one of them out")
     try:
-        result = build(
-            conformers, output, GFN2(args.charge), settings, training,
-            folder, command=args.command, progress=options.progress, say=print,
-        )
+        with held(str(output).removesuffix(output.suffix), args.command):
+            result = build(
+                conformers, output, GFN2(args.charge), settings, training,
+                folder, command=args.command, progress=options.progress, say=print,
+            )
     except KeyboardInterrupt:
         print(f"\ninterrupted; labels are kept in {folder}: the same command goes on from there")
         return 130

@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
@@ -104,6 +104,13 @@ _alf.__name__ = "A,X,XY"
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print where the models are and what errors they have; 130 if interrupted."""
+    with ExitStack() as until_done:
+        return _train(args, until_done)
+
+
+def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
+    """Train while the output is held."""
+    from ase_fflux.base.claims import held
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats import load_molecule
     from ase_fflux.formats.locate import find_model
@@ -116,7 +123,9 @@ def run(args: argparse.Namespace) -> int:
 
         check_options(args)
         data = _read(args, settings.seed)
-        return train_gradients(args, data, _output(args, data.system), settings)
+        output = _output(args, data.system)
+        until_done.enter_context(held(prefix_of(output), args.command))
+        return train_gradients(args, data, output, settings)
     if args.no_symmetry:
         raise FFLUXError("--no-symmetry belongs to --gradients: leave it out, or give both")
     with _executor(args.scheduler) as executor:
@@ -126,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         guesses = None if args.guesses is None else load_molecule(args.guesses)
         recipe = Recipe(settings, args.moments, tuple(args.link), guesses)
         jobs = recipe.jobs(data)
+        until_done.enter_context(held(prefix_of(output), args.command))
         folder = Path(prefix_of(output) + "-train")
         files = [*args.input, *(args.test or []), *([args.geometry] if args.geometry else [])]
         asked = {

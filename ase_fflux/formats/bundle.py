@@ -73,7 +73,7 @@ SUFFIX = ".fflux"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_bundle(path: str | Path, model: MoleculeModel) -> None:
+def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = False) -> None:
     """Write a bundle.
 
     Parameters
@@ -82,6 +82,8 @@ def write_bundle(path: str | Path, model: MoleculeModel) -> None:
         File to write; by custom its suffix is ``.fflux``.
     model : MoleculeModel
         What to write.
+    replace : bool
+        Whether it takes the place of a file that is there.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def write_bundle(path: str | Path, model: MoleculeModel) -> None:
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
             _add(made, f"{name}.npy", content.getvalue())
     try:
-        write_bytes(path, bundle.getvalue(), new=True)
+        write_bytes(path, bundle.getvalue(), new=not replace)
     except FFLUXError as error:
         raise ModelError(str(error)) from None
 

@@ -4,7 +4,6 @@ Everything that takes long is kept in a working folder as soon as it is done (`l
 is trained in its folder ``models``), so that a build that was interrupted goes on where it stopped.
 """
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -151,10 +150,7 @@ def build(
         "learning_curve": None if curve is None else asdict(curve),
         "versions": versions(),
     })
-    partial = output.with_name(output.name + ".part")
-    partial.unlink(missing_ok=True)
-    write_bundle(partial, model)
-    os.replace(partial, output)
+    write_bundle(output, model, replace=True)
     return Build(model, errors, at_minima, curve)
 
 
