@@ -1,203 +1,36 @@
 """Gaussian processes of many copies of one molecule, evaluated together with their adjoint.
 
-Everything is a squared distance of columns (`ase_fflux.model.kernels`): a process of n training
-points is a table of C scaled columns, stored in blocks of points and there column by column, so
-that the loops over training points run over contiguous memory and vectorise. The floor is 4 C n
-flops and two readings of the table per process for a value and its gradient. Weights on kernel
-derivatives are a second table of the same size and double that.
+The loops go over blocks of training points, and inside over the queries that are compared with
+them: all equivalent atoms, in all their images (`packing`). The floor is `packing.Pack.flops`.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from ase_fflux.base.jit import njit
 from ase_fflux.forcefield.loops import (
     add_products,
+    add_products_2,
     add_squares,
+    add_squares_2,
     add_sums,
-    add_wrapped,
+    add_sums_2,
+    add_wrapped_squares,
+    add_wrapped_sums,
     exponentials,
 )
-from ase_fflux.model.frames import (
-    OK,
-    add_frame_adjoint,
-    local_features,
-    n_features,
-    raise_for_status,
-)
-from ase_fflux.model.kernels import TWO_PI, azimuths
-from ase_fflux.model.molecule import ENERGY, AtomProcess
-from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.symmetry import polar_angles, reflection_signs
+from ase_fflux.forcefield.packing import BLOCK
+from ase_fflux.model.frames import OK, add_frame_adjoint, local_features, raise_for_status
 from ase_fflux.topology.graphs import atom_label
 
-_BLOCK = 128
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Processes of one molecule in flat arrays, the form in which `sweep` reads them.
-
-    Processes are ordered by atom; ``first[a]:first[a + 1]`` are those of atom a. Process g has
-    columns ``column_start[g]:column_start[g + 1]``, those from ``plain[g]`` on wrapped with their
-    period, outputs ``output_start[g]:...``, its table from ``table_start[g]`` in ``table`` and its
-    weights from ``weight_start[g]`` in ``weights``; atoms that share a process share both. Column
-    c of a query is ``scale[c]`` times the extended feature ``column[c]`` plus ``offset[c]``.
-
-    For each block of points, the table has C rows; the weights have one row for each output, or
-    1 + C if ``with_slopes[g]``: with U on the derivatives by the columns c_j, these are
-    w - 2 U . c_j and 2 U. Outputs are ``sign`` times (mean and sum). ``azimuth`` (N,) tells whose
-    plain phi values are needed, ``circle`` (N, F) the features other than azimuths whose cosine and
-    sine are.
-    """
-
-    alf: np.ndarray
-    azimuth: np.ndarray
-    circle: np.ndarray
-    first: np.ndarray
-    size: np.ndarray
-    plain: np.ndarray
-    column_start: np.ndarray
-    output_start: np.ndarray
-    table_start: np.ndarray
-    weight_start: np.ndarray
-    with_slopes: np.ndarray
-    column: np.ndarray
-    scale: np.ndarray
-    offset: np.ndarray
-    period: np.ndarray
-    slot: np.ndarray
-    sign: np.ndarray
-    mean: np.ndarray
-    table: np.ndarray
-    weights: np.ndarray
-
-    def arrays(self) -> tuple:
-        """The fields in order, as `sweep` takes them."""
-        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
-
-
-def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -> Pack:
-    """Lay out processes for `sweep`.
-
-    Parameters
-    ----------
-    alf : (N, 3) int array
-        Local frames.
-    processes : list of AtomProcess
-        Outputs whose property is not in ``slots`` are left out.
-    slots : dict
-        Output slot of each property.
-    """
-    n_atoms = len(alf)
-    f = n_features(n_atoms)
-    chosen = []
-    for process in sorted(processes, key=lambda p: p.atom):
-        outputs = tuple(i for i, name in enumerate(process.properties) if name in slots)
-        if outputs:
-            chosen.append((process, outputs))
-    azimuth = np.zeros(n_atoms, dtype=np.bool_)
-    circle = np.zeros((n_atoms, f), dtype=np.bool_)
-    tables, keys, columns, scales, offsets = {}, [], [], [], []
-    for process, outputs in chosen:
-        gp, kernel = process.gp, process.gp.kernel
-        order = np.arange(f) if process.order is None else np.asarray(process.order)
-        # moments that learnt nothing but their mean need no kernel vector (coverage does)
-        learnt = gp.weights[list(outputs)].any() or gp.derivative_weights is not None
-        n = len(gp.inputs) if learnt or ENERGY in process.properties else 0
-        key = id(gp), outputs, n
-        if key not in tables:
-            tables[key] = _Table(gp, list(outputs), n)
-        keys.append(key)
-        table = tables[key]
-        circle[process.atom, order] |= ~azimuths(f) & (kernel.periodic > 0)
-        azimuth[process.atom] |= (azimuths(f) & ((kernel.rbf > 0) | (kernel.cyclic > 0))).any()
-        # pi - theta has the cosine of the opposite sign and the same sine
-        turned = process.mirrored & polar_angles(f)[table.feature] & (table.image < 2)
-        columns.append(f * table.image + order[table.feature])
-        scales.append(np.where(turned, -table.scale, table.scale))
-        offsets.append(np.where(turned & (table.image == 0), np.pi * table.scale, 0) - table.centre)
-    names = [p.properties[i] for p, outputs in chosen for i in outputs]
-    mirrored = np.array([p.mirrored for p, outputs in chosen for _ in outputs], dtype=bool)
-    sign = np.where(mirrored, reflection_signs(names), 1.0)
-    mean = np.array([p.gp.mean[i] for p, outputs in chosen for i in outputs], dtype=float)
-
-    def starts(sizes):
-        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    def joined(arrays, dtype=float):
-        return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype)
-
-    atoms = [p.atom for p, _ in chosen]
-    used = [tables[key] for key in keys]
-    number = {key: i for i, key in enumerate(tables)}
-    shared = np.array([number[key] for key in keys], dtype=np.int64)
-    column_start = starts([len(c) for c in columns])
-    return Pack(
-        alf=np.ascontiguousarray(alf, dtype=np.int64),
-        azimuth=azimuth,
-        circle=circle,
-        first=starts(np.bincount(np.array(atoms, dtype=np.int64), minlength=n_atoms)),
-        size=np.array([t.size for t in used], dtype=np.int64),
-        plain=column_start[:-1] + np.array([t.plain for t in used], dtype=np.int64),
-        column_start=column_start,
-        output_start=starts([len(o) for _, o in chosen]),
-        table_start=starts([t.table.size for t in tables.values()])[shared],
-        weight_start=starts([t.weights.size for t in tables.values()])[shared],
-        with_slopes=np.array([t.with_slopes for t in used], dtype=np.bool_),
-        column=joined(columns, np.int64),
-        scale=joined(scales),
-        offset=joined(offsets),
-        period=joined([t.period for t in used]),
-        slot=np.array([slots[name] for name in names], dtype=np.int64),
-        sign=sign,
-        mean=mean,
-        table=joined([t.table for t in tables.values()]),
-        weights=joined([t.weights for t in tables.values()]),
-    )
-
-
-class _Table:
-    """Table and weights of some outputs of a process, in the layout of `Pack`.
-
-    ``feature`` (C,), ``image`` (C,) (0 plain, 1 cosine, 2 sine) and ``scale`` (C,) tell what the
-    columns are; their mean, ``centre``, is subtracted, for sums round less when columns are small.
-    """
-
-    def __init__(self, gp: GaussianProcess, outputs: list[int], n: int):
-        kernel, x, w = gp.kernel, gp.inputs[:n], gp.weights[outputs, :n]
-        rbf, cyclic, circle = map(np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic))
-        images, turns = np.sqrt(kernel.periodic[circle]), np.sqrt(kernel.cyclic[cyclic])
-        self.size, self.plain = n, len(rbf) + 2 * len(circle)
-        self.feature = np.concatenate([rbf, circle, circle, cyclic])
-        self.image = np.repeat([0, 1, 2, 0], [len(rbf), len(circle), len(circle), len(cyclic)])
-        self.scale = np.concatenate([np.sqrt(kernel.rbf[rbf]), images, images, turns])
-        self.period = np.concatenate([np.zeros(self.plain), TWO_PI * turns])
-        columns = np.hstack([kernel.columns(x), turns * x[:, cyclic]])
-        self.centre = columns.mean(axis=0) if n else np.zeros(len(self.scale))
-        columns -= self.centre
-        self.with_slopes = gp.derivative_weights is not None
-        rows = w[:, None]
-        if self.with_slopes:
-            u = 2.0 * gp.column_weights()[outputs]
-            rows = np.concatenate(
-                [rows - np.einsum("pnc,nc->pn", u, columns)[:, None], u.transpose(0, 2, 1)], axis=1
-            )
-        self.table, self.weights = _in_blocks(columns.T), _in_blocks(rows)
-
-
-def _in_blocks(rows: np.ndarray) -> np.ndarray:
-    """Rows (..., n) as one array in which every block of points has its rows together."""
-    n = rows.shape[-1]
-    return np.concatenate(
-        [np.zeros(0), *(rows[..., start:start + _BLOCK].ravel() for start in range(0, n, _BLOCK))]
-    )
+VALUES, SLOPES, ADJOINT = 0, 1, 2
+"""What is computed: values; values and the adjoint; the adjoint from kernels that were kept."""
 
 
 @njit
-def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, exponents, failure):
-    """Values of all outputs and, if ``slopes``, the adjoint of sum(seeds * values) + torques.
+def sweep(
+    coordinates, pack, stage, seeds, torques, values, frames, gradient, exponents, kept, failure
+):
+    """Values of all outputs, and the adjoint of sum(seeds * values) + torques.
 
     Parameters
     ----------
@@ -205,116 +38,268 @@ def sweep(coordinates, pack, slopes, seeds, torques, values, frames, gradient, e
         M copies of the molecule in the model's atom order (bohr).
     pack : tuple
         `Pack.arrays`.
-    slopes : bool
-        Whether to compute the adjoint.
+    stage : int
+        `VALUES`, `SLOPES` or `ADJOINT`.
     seeds : (M, N, S) array
         dE/d value of each output slot.
     torques : (M, N, 3) array
         dE/d omega of each local frame, in components along its axes.
     values : (M, N, S) array, out
-        Values of the outputs.
+        Values of the outputs; not touched by `ADJOINT`.
     frames : (M, N, 3, 3) array, out
         Local frames, rows are the axes.
     gradient : (M, N, 3) array, added to
         dE/dR in hartree/bohr.
     exponents : (M, N) array, out
         Smallest exponent to any training point, over the processes of the atom; the coverage
-        is exp(-exponent).
+        is exp(-exponent). Not touched by `ADJOINT`.
+    kept : (M, n_kept) array
+        Kernel values, put there by `VALUES` and read by `ADJOINT`; (M, 0) where none are kept.
     failure : (3,) int array, out
         Copy, atom and status of the first failure; status OK if none.
     """
-    (alf, azimuth, circle, first, size, plain, column_start, output_start, table_start,
-     weight_start, with_slopes, column, scale, offset, period, slot, sign, mean, table,
-     weights) = pack
+    (alf, azimuth, circle, size, columns, plain, outputs, with_slopes, table_start, weight_start,
+     period_start, first, query_atom, column_start, output_start, kept_start, column, scale, offset,
+     period, slot, sign, mean_atom, mean_slot, mean, table, weights) = pack
     n_atoms = alf.shape[0]
     n_ext = 3 * (1 if n_atoms == 2 else 3 * n_atoms - 6)
     f = n_ext // 3
-    ext = np.zeros(n_ext)
-    adjoint = np.zeros(n_ext)
-    zeta = np.zeros((n_atoms, 3))
-    e = np.empty(_BLOCK)
-    wk = np.empty(_BLOCK)
-    p = np.empty(_BLOCK)
-    bits = np.empty(_BLOCK, dtype=np.int64)
-    query = np.empty(column.shape[0])
-    slope = np.empty(column.shape[0])
+    most, n_c, n_o = 0, 0, 0
+    for t in range(len(size)):
+        most = max(most, first[t + 1] - first[t])
+        n_c, n_o = max(n_c, columns[t]), max(n_o, outputs[t])
+    ext, adjoint = np.zeros((n_atoms, n_ext)), np.empty((n_atoms, n_ext))
+    zeta = np.zeros((n_atoms, n_atoms, 3))
+    query, slope = np.empty((most, n_c)), np.empty((most, n_c))
+    seed, value = np.empty((most, n_o)), np.empty((most, n_o))
+    all_wk = np.empty(most)
+    e0, p0, w0 = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    e1, p1, w1 = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    bits = np.empty(BLOCK, dtype=np.int64)
     failure[2] = OK
     for m in range(coordinates.shape[0]):
         for a in range(n_atoms):
             status = local_features(
-                coordinates[m], alf, a, azimuth[a], ext, frames[m, a], zeta
+                coordinates[m], alf, a, azimuth[a], ext[a], frames[m, a], zeta[a]
             )
             if status != OK:
                 failure[0], failure[1], failure[2] = m, a, status
                 return
             for h in range(f):
                 if circle[a, h]:
-                    ext[f + h], ext[2 * f + h] = np.cos(ext[h]), np.sin(ext[h])
+                    ext[a, f + h], ext[a, 2 * f + h] = np.cos(ext[a, h]), np.sin(ext[a, h])
             for c in range(n_ext):
-                adjoint[c] = 0.0
-            nearest = 1e300
-            for g in range(first[a], first[a + 1]):
-                c0, c1 = column_start[g], column_start[g + 1]
-                o0, o1 = output_start[g], output_start[g + 1]
-                n, rows = size[g], 1 + (c1 - c0) * with_slopes[g]
-                for c in range(c0, c1):
-                    query[c] = scale[c] * ext[column[c]] + offset[c]
-                    slope[c] = 0.0
-                for o in range(o0, o1):
-                    values[m, a, slot[o]] = sign[o] * mean[o]
-                all_wk = 0.0
-                for start in range(0, n, _BLOCK):
-                    width = min(_BLOCK, n - start)
-                    for j in range(width):
-                        e[j] = 0.0
-                    at = table_start[g] + start * (c1 - c0)
-                    add_squares(e, table, at, width, query, c0, plain[g], c1, period)
-                    for j in range(width):
-                        nearest = min(nearest, e[j])
-                    exponentials(e, bits, width)
-                    for j in range(width):
-                        wk[j] = 0.0
-                    for o in range(o0, o1):
-                        begin = weight_start[g] + ((o1 - o0) * start + (o - o0) * width) * rows
-                        w = weights[begin:]
-                        for j in range(width):
-                            p[j] = w[j]
-                        if with_slopes[g]:
-                            add_products(p, weights, begin + width, width, query, c0, c1)
-                        seed = sign[o] * seeds[m, a, slot[o]]
-                        total = 0.0
-                        for j in range(width):
-                            p[j] *= e[j]
-                            total += p[j]
-                        values[m, a, slot[o]] += sign[o] * total
-                        for j in range(width):
-                            wk[j] += seed * p[j]
-                        if slopes and with_slopes[g]:
-                            for j in range(width):
-                                p[j] = 0.5 * seed * e[j]
-                            add_sums(slope, p, weights, begin + width, width, c0, c1)
-                    if slopes:
-                        add_sums(slope, wk, table, at, width, c0, plain[g])
-                        add_wrapped(
-                            slope, wk, table, at + (plain[g] - c0) * width, width, query, plain[g],
-                            c1, period,
+                adjoint[a, c] = 0.0
+            if stage != ADJOINT:
+                exponents[m, a] = 1e300
+        if stage != ADJOINT:
+            for i in range(len(mean)):
+                values[m, mean_atom[i], mean_slot[i]] = mean[i]
+        for t in range(len(size)):
+            n_queries = first[t + 1] - first[t]
+            for i in range(n_queries):
+                g = first[t] + i
+                for c in range(columns[t]):
+                    at = column_start[g] + c
+                    query[i, c] = scale[at] * ext[query_atom[g], column[at]] + offset[at]
+                    slope[i, c] = 0.0
+                for o in range(outputs[t]):
+                    at = output_start[g] + o
+                    seed[i, o] = sign[at] * seeds[m, query_atom[g], slot[at]]
+                    value[i, o] = 0.0
+                all_wk[i] = 0.0
+            for start in range(0, size[t], BLOCK):
+                width = min(BLOCK, size[t] - start)
+                rows = table_start[t] + start * columns[t]
+                turns = period[period_start[t]:period_start[t + 1]]
+                wrapped = rows + plain[t] * width
+                for i in range(0, n_queries, 2):
+                    pair, g = i + 1 < n_queries, first[t] + i
+                    q0, q1 = query[i], query[i + pair]
+                    if stage == ADJOINT:
+                        _copy(e0, kept[m], kept_start[g] + start, width)
+                        if pair:
+                            _copy(e1, kept[m], kept_start[g + 1] + start, width)
+                    else:
+                        _fill(e0, width, 0.0)
+                        if pair:
+                            _fill(e1, width, 0.0)
+                            add_squares_2(e0, e1, table, rows, width, q0, q1, plain[t])
+                        else:
+                            add_squares(e0, table, rows, width, q0, plain[t])
+                        if len(turns) > 0:
+                            add_wrapped_squares(e0, table, wrapped, width, q0[plain[t]:], turns)
+                            if pair:
+                                add_wrapped_squares(
+                                    e1, table, wrapped, width, q1[plain[t]:], turns
+                                )
+                        a = query_atom[g]
+                        exponents[m, a] = _least(e0, width, exponents[m, a])
+                        exponentials(e0, bits, width)
+                        if pair:
+                            a = query_atom[g + 1]
+                            exponents[m, a] = _least(e1, width, exponents[m, a])
+                            exponentials(e1, bits, width)
+                        if kept.shape[1] > 0:
+                            _keep(kept[m], kept_start[g] + start, e0, width)
+                            if pair:
+                                _keep(kept[m], kept_start[g + 1] + start, e1, width)
+                    if with_slopes[t]:
+                        _outputs_with_slopes(
+                            e0, e1, p0, p1, w0, w1, pair, stage, outputs[t], columns[t], weights,
+                            weight_start[t], start, width, q0, q1, slope[i], slope[i + pair],
+                            seed[i], seed[i + pair], value[i], value[i + pair],
                         )
-                        for j in range(width):
-                            all_wk += wk[j]
-                for c in range(c0, plain[g]):
-                    slope[c] -= all_wk * query[c]
-                for c in range(c0, c1):
-                    adjoint[column[c]] += 2.0 * scale[c] * slope[c]
-            exponents[m, a] = nearest
-            if slopes:
+                    else:
+                        _outputs(
+                            e0, e1, w0, w1, pair, stage, outputs[t], weights,
+                            weight_start[t] + start * outputs[t], width,
+                            seed[i], seed[i + pair], value[i], value[i + pair],
+                        )
+                    if stage == VALUES:
+                        continue
+                    if pair:
+                        add_sums_2(slope[i], slope[i + 1], w0, w1, table, rows, width, plain[t])
+                        all_wk[i + 1] += _total(w1, width)
+                    else:
+                        add_sums(slope[i], w0, table, rows, width, plain[t])
+                    all_wk[i] += _total(w0, width)
+                    if len(turns) > 0:
+                        add_wrapped_sums(
+                            slope[i, plain[t]:], w0, table, wrapped, width, q0[plain[t]:], turns
+                        )
+                        if pair:
+                            add_wrapped_sums(
+                                slope[i + 1, plain[t]:], w1, table, wrapped, width,
+                                q1[plain[t]:], turns,
+                            )
+            for i in range(n_queries):
+                g = first[t] + i
+                a = query_atom[g]
+                if stage != ADJOINT:
+                    for o in range(outputs[t]):
+                        at = output_start[g] + o
+                        values[m, a, slot[at]] += sign[at] * value[i, o]
+                if stage != VALUES:
+                    for c in range(plain[t]):
+                        slope[i, c] -= all_wk[i] * query[i, c]
+                    for c in range(columns[t]):
+                        at = column_start[g] + c
+                        adjoint[a, column[at]] += 2.0 * scale[at] * slope[i, c]
+        if stage != VALUES:
+            for a in range(n_atoms):
                 for h in range(f):
                     if circle[a, h]:
-                        adjoint[h] -= ext[2 * f + h] * adjoint[f + h]
-                        adjoint[h] += ext[f + h] * adjoint[2 * f + h]
+                        adjoint[a, h] -= ext[a, 2 * f + h] * adjoint[a, f + h]
+                        adjoint[a, h] += ext[a, f + h] * adjoint[a, 2 * f + h]
                 add_frame_adjoint(
-                    coordinates[m], alf, a, ext, frames[m, a], zeta, adjoint, torques[m, a],
-                    gradient[m],
+                    coordinates[m], alf, a, ext[a], frames[m, a], zeta[a], adjoint[a],
+                    torques[m, a], gradient[m],
                 )
+
+
+@njit
+def _outputs(k0, k1, w0, w1, pair, stage, n, weights, at, width, seed0, seed1, value0, value1):
+    """A block's part of the n values of one or two queries with kernel values k0 and k1.
+
+    Out: w0 and w1, the sums over outputs of seed times weight times kernel.
+    """
+    if stage != ADJOINT:
+        if pair:
+            add_sums_2(value0, value1, k0, k1, weights, at, width, n)
+        else:
+            add_sums(value0, k0, weights, at, width, n)
+    if stage == VALUES:
+        return
+    _fill(w0, width, 0.0)
+    if pair:
+        _fill(w1, width, 0.0)
+        add_products_2(w0, w1, weights, at, width, seed0, seed1, n)
+        _multiply(w1, k1, width)
+    else:
+        add_products(w0, weights, at, width, seed0, n)
+    _multiply(w0, k0, width)
+
+
+@njit
+def _outputs_with_slopes(
+    k0, k1, p0, p1, w0, w1, pair, stage, n, n_columns, weights, weight_start, start, width,
+    query0, query1, slope0, slope1, seed0, seed1, value0, value1,
+):
+    """`_outputs` where there are weights on derivatives; adds what these do to the slopes."""
+    _fill(w0, width, 0.0)
+    _fill(w1, width, 0.0)
+    for o in range(n):
+        at = weight_start + (n * start + o * width) * (1 + n_columns)
+        _copy(p0, weights, at, width)
+        if pair:
+            _copy(p1, weights, at, width)
+            add_products_2(p0, p1, weights, at + width, width, query0, query1, n_columns)
+            value1[o] += _weigh(p1, k1, w1, seed1[o], width)
+        else:
+            add_products(p0, weights, at + width, width, query0, n_columns)
+        value0[o] += _weigh(p0, k0, w0, seed0[o], width)
+        if stage != VALUES:
+            if pair:
+                add_sums_2(slope0, slope1, p0, p1, weights, at + width, width, n_columns)
+            else:
+                add_sums(slope0, p0, weights, at + width, width, n_columns)
+
+
+@njit
+def _weigh(p, k, w, seed, width):
+    """The sum of p k; adds seed p k to w and leaves seed k / 2 in p."""
+    total, half = 0.0, 0.5 * seed
+    for j in range(width):
+        pk = p[j] * k[j]
+        total += pk
+        w[j] += seed * pk
+        p[j] = half * k[j]
+    return total
+
+
+@njit
+def _fill(x, width, number):
+    for j in range(width):
+        x[j] = number
+
+
+@njit
+def _copy(x, source, at, width):
+    for j in range(width):
+        x[j] = source[at + j]
+
+
+@njit
+def _keep(target, at, x, width):
+    for j in range(width):
+        target[at + j] = x[j]
+
+
+@njit
+def _multiply(x, y, width):
+    for j in range(width):
+        x[j] *= y[j]
+
+
+@njit
+def _least(x, width, least):
+    """The least of width numbers, a multiple of four; a single running minimum is slow."""
+    a, b, c, d = least, least, least, least
+    for j in range(0, width, 4):
+        a = x[j] if x[j] < a else a
+        b = x[j + 1] if x[j + 1] < b else b
+        c = x[j + 2] if x[j + 2] < c else c
+        d = x[j + 3] if x[j + 3] < d else d
+    return min(min(a, b), min(c, d))
+
+
+@njit
+def _total(x, width):
+    total = 0.0
+    for j in range(width):
+        total += x[j]
+    return total
 
 
 def check(failure: np.ndarray, atoms: np.ndarray, numbers: np.ndarray) -> None:
@@ -322,6 +307,6 @@ def check(failure: np.ndarray, atoms: np.ndarray, numbers: np.ndarray) -> None:
 
     atoms (M, N) are indices in the input, numbers (n,) its atomic numbers.
     """
-    copy, atom, status = failure
-    if status != OK:
+    if failure[2] != OK:
+        copy, atom, status = failure
         raise_for_status(status, atom_label(atoms[copy, atom], numbers))

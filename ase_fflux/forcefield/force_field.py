@@ -23,6 +23,8 @@ from ase_fflux.model.multipoles import n_moments
 from ase_fflux.model.sites import adjoint_to_local, moments_to_global
 from ase_fflux.topology.graphs import atom_label
 
+_NOWHERE = np.zeros(3, dtype=bool)
+
 INTRAMOLECULAR = "intramolecular"
 """Name of the energies within molecules in `Results.terms`."""
 
@@ -123,15 +125,11 @@ class ForceField:
         """
 
         def distance(k, coordinates):
-            species = self._species[k]
-            seeds = np.ones((*coordinates.shape[:2], 1))
             atoms = np.broadcast_to(np.arange(coordinates.shape[1]), coordinates.shape[:2])
             coordinates = np.ascontiguousarray(coordinates)
             own = self._patterns[k].numbers
             try:
-                return species.run(
-                    species.energy_pack, coordinates, atoms, own, seeds
-                )[2].sum(axis=1)
+                return self._species[k].distances(coordinates, atoms, own)
             except GeometryError:
                 # a labelling without defined frames is no candidate; where there is no other,
                 # `evaluate` names the atom
@@ -166,69 +164,76 @@ class ForceField:
             In atomic units.
         """
         assignment, system, groups = self._molecules(positions, numbers, cell, pbc, assignment)
-        several = sum(len(atoms) for _, atoms in groups) > 1
-        active = self.interactions if several or system.periodic else ()
-        models = [self.models[k] for k, _ in groups]
-        for interaction in active:
-            interaction.check(system, models)
+        several = system.periodic or len(groups) > 1 or len(groups[0][1]) > 1
+        active = self.interactions if several else ()
+        if active:
+            models = [self.models[k] for k, _ in groups]
+            for interaction in active:
+                interaction.check(system, models)
         whole = system.positions
         n = len(whole)
-        gradient = np.zeros((n, 3))
-        energies = np.zeros(n)
-        coverage = np.zeros(n)
-        gradients = {}
+        energies, coverage = np.empty(n), np.empty(n)
+        gradients = []
         for k, atoms in groups:
-            species = self._species[k]
-            gradients[k] = np.zeros((*atoms.shape, 3))
-            values, _, exponents = species.run(
-                species.energy_pack, whole[atoms], atoms, system.numbers,
-                np.ones((*atoms.shape, 1)), gradient=gradients[k],
+            gradients.append(np.zeros((*atoms.shape, 3)))
+            swept = self._species[k].add_energies(
+                whole[atoms], atoms, system.numbers, gradients[-1]
             )
-            energies[atoms] = values[..., 0]
-            coverage[atoms] = np.exp(-exponents)
+            energies[atoms] = swept.values[..., 0]
+            coverage[atoms] = np.exp(-swept.exponents)
         terms = {INTRAMOLECULAR: float(energies.sum())}
-        terms.update((interaction.name, 0.0) for interaction in self.interactions)
+        for interaction in self.interactions:
+            terms[interaction.name] = 0.0
         highest = max((i.rank for i in active), default=-1)
-        local, available = {}, 0
         if moments or highest >= 0:
             available = max(self._species[k].n_moments for k, _ in groups)
-            all_moments, local = self._moments(
-                groups, system, max(available, n_moments(highest))
+            system, found = self._moments(
+                groups, system, max(available, n_moments(highest)), highest >= 0
             )
-            system = replace(system, moments=all_moments)
+        gradient, virial = np.zeros((n, 3)), np.zeros((3, 3))
+        if active:
+            potential = self._add_interactions(
+                active, system, neighbours, terms, energies, gradient, virial
+            )
+            if potential is not None:
+                self._add_adjoint_of_moments(groups, system, found, potential, gradients)
+        # a strain moves whole molecules as it moves their atoms, so the virial of what depends on
+        # unwrapped coordinates alone is their product with the gradient
+        within = gradient if not active else np.empty_like(gradient)
+        for (_, atoms), own in zip(groups, gradients, strict=True):
+            within[atoms] = own
+        virial += whole.T @ within
+        if active:
+            gradient += within
+        return Results(
+            energy=float(energies.sum()) if active else terms[INTRAMOLECULAR],
+            energies=energies,
+            forces=-gradient,
+            virial=0.5 * (virial + virial.T),
+            coverage=coverage,
+            positions=whole,
+            moments=None if system.moments is None else system.moments[:, :available],
+            terms=terms,
+        )
+
+    def _add_interactions(self, active, system, neighbours, terms, energies, gradient, virial):
+        """Add what acts between molecules; returns dE/dQ (n, K) of global moments or None."""
         cutoffs = [i.cutoff for i in active if i.cutoff is not None]
         if cutoffs:
             listed = (neighbours or NeighbourList(skin=0.0)).pairs(
-                whole, system.molecule, system.cell, system.pbc, max(cutoffs)
+                system.positions, system.molecule, system.cell, system.pbc, max(cutoffs)
             )
             system = replace(system, pairs=listed)
-        virial, potential = np.zeros((3, 3)), None
-        direct = np.zeros((n, 3))
+        potential = None
         for interaction in active:
             found = interaction.evaluate(system)
             terms[interaction.name] = float(found.energies.sum())
             energies += found.energies
-            direct += found.gradient
+            gradient += found.gradient
             virial += found.virial
             if found.potential is not None:
                 potential = found.potential + (0.0 if potential is None else potential)
-        if potential is not None:
-            self._add_adjoint_of_moments(groups, system, local, potential, gradients)
-        for k, atoms in groups:
-            gradient[atoms] += gradients[k]
-        # a strain moves whole molecules as it moves their atoms, so the virial of what depends on
-        # unwrapped coordinates alone is their product with the gradient
-        virial += whole.T @ gradient
-        return Results(
-            energy=float(energies.sum()),
-            energies=energies,
-            forces=-(gradient + direct),
-            virial=0.5 * (virial + virial.T),
-            coverage=coverage,
-            positions=whole,
-            moments=system.moments if system.moments is None else system.moments[:, :available],
-            terms=terms,
-        )
+        return potential
 
     def uncertainty(self, positions, numbers, cell=None, pbc=None, assignment=None):
         """Standard deviations of energies within molecules and of their forces.
@@ -272,7 +277,9 @@ class ForceField:
             raise GeometryError(f"the position of {atom_label(bad, numbers)} is not a number")
         if assignment is None:
             assignment = self.match(positions, numbers, cell, pbc)
-        pbc = np.broadcast_to(False if pbc is None else np.asarray(pbc, dtype=bool), 3)
+        pbc = _NOWHERE if pbc is None else np.asarray(pbc, dtype=bool)
+        if pbc.shape != (3,):
+            pbc = np.broadcast_to(pbc, 3)
         cell = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float)
         # always another array than the caller's, who may move his atoms while the results live
         whole = assignment.unwrap(positions, cell, pbc) if pbc.any() else positions.copy()
@@ -281,38 +288,31 @@ class ForceField:
         ]
         return assignment, System(whole, numbers, assignment.molecule, cell, pbc), groups
 
-    def _moments(self, groups, system, n_columns):
-        """Global moments (n, n_columns) of all atoms, and {k: (local moments, frames)}."""
+    def _moments(self, groups, system, n_columns, with_adjoint):
+        """The system with global moments (n, n_columns), and `Moments` of each group."""
         moments = np.zeros((len(system.positions), n_columns))
-        local = {}
+        found = []
         for k, atoms in groups:
             species = self._species[k]
             if species.n_moments == 0:
                 raise FFLUXError(f"the model {species.model.name} has no charges or moments")
-            seeds = np.zeros((*atoms.shape, species.n_moments))
-            values, frames, _ = species.run(
-                species.moment_pack, system.positions[atoms], atoms, system.numbers, seeds
-            )
-            species.project_charges(values)
-            local[k] = values, frames
+            here = species.moments_at(system.positions[atoms], atoms, system.numbers, with_adjoint)
+            found.append(here)
             rotated = moments_to_global(
-                frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments)
+                here.frames.reshape(-1, 3, 3), here.local.reshape(-1, species.n_moments)
             )
             moments[atoms.ravel(), : species.n_moments] = rotated
-        return moments, local
+        return replace(system, moments=moments), found
 
-    def _add_adjoint_of_moments(self, groups, system, local, potential, gradients):
+    def _add_adjoint_of_moments(self, groups, system, found, potential, gradients):
         """Carry dE/dQ (n, K) of the global moments to the positions."""
-        for k, atoms in groups:
+        for (k, atoms), moments, gradient in zip(groups, found, gradients, strict=True):
             species = self._species[k]
-            values, frames = local[k]
             seeds, torques = adjoint_to_local(
-                frames.reshape(-1, 3, 3), values.reshape(-1, species.n_moments),
+                moments.frames.reshape(-1, 3, 3), moments.local.reshape(-1, species.n_moments),
                 np.ascontiguousarray(potential[atoms.ravel(), : species.n_moments]),
             )
-            seeds = seeds.reshape(values.shape)
-            species.project_charges(seeds, adjoint=True)
-            species.run(
-                species.moment_pack, system.positions[atoms], atoms, system.numbers, seeds,
-                torques.reshape(*atoms.shape, 3), gradients[k],
+            species.add_adjoint(
+                system.positions[atoms], atoms, system.numbers, moments,
+                seeds.reshape(moments.local.shape), torques.reshape(*atoms.shape, 3), gradient,
             )

@@ -1,7 +1,8 @@
 """Loops over the points of a block, the whole cost of a prediction, written so that they vectorise.
 
-Columns of a table are rows of ``width`` numbers one after the other, from ``at`` on; columns c0 to
-c1 of a query belong to them. Four columns at a time save traffic.
+Columns of a table are rows of ``width`` numbers one after the other, from ``at`` on. Four rows at
+a time save traffic; functions with ``_2`` work on two queries at once, so that a row that is loaded
+serves both.
 """
 
 import numpy as np
@@ -40,92 +41,152 @@ def exponentials(e, bits, n):
 
 
 @njit
-def add_squares(e, table, at, width, query, c0, plain, c1, period):
-    """e += squared distances to ``width`` points; columns from ``plain`` on are wrapped."""
-    c = c0
-    while c + 4 <= plain:
-        x0 = table[at:]
-        x1 = table[at + width:]
-        x2 = table[at + 2 * width:]
-        x3 = table[at + 3 * width:]
-        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
+def add_squares(e, table, at, width, q, n):
+    """e += squared differences of n columns, a multiple of four, to the points."""
+    for c in range(0, n, 4):
+        x0, x1 = table[at:], table[at + width:]
+        x2, x3 = table[at + 2 * width:], table[at + 3 * width:]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
         for j in range(width):
             d0, d1, d2, d3 = q0 - x0[j], q1 - x1[j], q2 - x2[j], q3 - x3[j]
             e[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
         at += 4 * width
-        c += 4
-    while c < c1:
-        x0 = table[at:]
-        q0, turn = query[c], period[c]
-        for j in range(width):
-            d0 = q0 - x0[j]
-            if turn > 0.0:
-                d0 -= turn * np.rint(d0 / turn)
-            e[j] += d0 * d0
-        at += width
-        c += 1
 
 
 @njit
-def add_products(p, rows, at, width, query, c0, c1):
-    """p += sum over columns of query times row."""
-    c = c0
-    while c + 4 <= c1:
-        x0 = rows[at:]
-        x1 = rows[at + width:]
-        x2 = rows[at + 2 * width:]
-        x3 = rows[at + 3 * width:]
-        q0, q1, q2, q3 = query[c], query[c + 1], query[c + 2], query[c + 3]
+def add_squares_2(e, f, table, at, width, q, r, n):
+    """`add_squares` of query q to e and of query r to f."""
+    for c in range(0, n, 4):
+        x0, x1 = table[at:], table[at + width:]
+        x2, x3 = table[at + 2 * width:], table[at + 3 * width:]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
+        r0, r1, r2, r3 = r[c], r[c + 1], r[c + 2], r[c + 3]
+        for j in range(width):
+            y0, y1, y2, y3 = x0[j], x1[j], x2[j], x3[j]
+            d0, d1, d2, d3 = q0 - y0, q1 - y1, q2 - y2, q3 - y3
+            e[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            d0, d1, d2, d3 = r0 - y0, r1 - y1, r2 - y2, r3 - y3
+            f[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+        at += 4 * width
+
+
+@njit
+def add_wrapped_squares(e, table, at, width, q, period):
+    """e += squared differences, wrapped with their periods, of as many columns as there are."""
+    for c in range(len(period)):
+        x, turn = table[at + c * width:], period[c]
+        for j in range(width):
+            d = q[c] - x[j]
+            d -= turn * np.rint(d / turn)
+            e[j] += d * d
+
+
+@njit
+def add_products(p, rows, at, width, q, n):
+    """p += sum over n rows of q times row."""
+    c = 0
+    while c + 4 <= n:
+        x0, x1 = rows[at:], rows[at + width:]
+        x2, x3 = rows[at + 2 * width:], rows[at + 3 * width:]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
         for j in range(width):
             p[j] += (q0 * x0[j] + q1 * x1[j]) + (q2 * x2[j] + q3 * x3[j])
         at += 4 * width
         c += 4
-    while c < c1:
-        x0 = rows[at:]
+    while c < n:
+        x0, q0 = rows[at:], q[c]
         for j in range(width):
-            p[j] += query[c] * x0[j]
+            p[j] += q0 * x0[j]
         at += width
         c += 1
 
 
 @njit
-def add_sums(slope, k, rows, at, width, c0, c1):
-    """slope += sum of k times row, for each column; the mirror of `add_products`."""
-    c = c0
-    while c + 4 <= c1:
-        x0 = rows[at:]
-        x1 = rows[at + width:]
-        x2 = rows[at + 2 * width:]
-        x3 = rows[at + 3 * width:]
+def add_products_2(p, s, rows, at, width, q, r, n):
+    """`add_products` of q to p and of r to s."""
+    c = 0
+    while c + 4 <= n:
+        x0, x1 = rows[at:], rows[at + width:]
+        x2, x3 = rows[at + 2 * width:], rows[at + 3 * width:]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
+        r0, r1, r2, r3 = r[c], r[c + 1], r[c + 2], r[c + 3]
+        for j in range(width):
+            y0, y1, y2, y3 = x0[j], x1[j], x2[j], x3[j]
+            p[j] += (q0 * y0 + q1 * y1) + (q2 * y2 + q3 * y3)
+            s[j] += (r0 * y0 + r1 * y1) + (r2 * y2 + r3 * y3)
+        at += 4 * width
+        c += 4
+    while c < n:
+        x0, q0, r0 = rows[at:], q[c], r[c]
+        for j in range(width):
+            p[j] += q0 * x0[j]
+            s[j] += r0 * x0[j]
+        at += width
+        c += 1
+
+
+@njit
+def add_sums(sums, k, rows, at, width, n):
+    """sums += sum of k times row, for each of n rows; the mirror of `add_products`."""
+    c = 0
+    while c + 4 <= n:
+        x0, x1 = rows[at:], rows[at + width:]
+        x2, x3 = rows[at + 2 * width:], rows[at + 3 * width:]
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         for j in range(width):
             s0 += k[j] * x0[j]
             s1 += k[j] * x1[j]
             s2 += k[j] * x2[j]
             s3 += k[j] * x3[j]
-        slope[c] += s0
-        slope[c + 1] += s1
-        slope[c + 2] += s2
-        slope[c + 3] += s3
+        sums[c] += s0
+        sums[c + 1] += s1
+        sums[c + 2] += s2
+        sums[c + 3] += s3
         at += 4 * width
         c += 4
-    while c < c1:
-        x0 = rows[at:]
-        s0 = 0.0
+    while c < n:
+        x0, s0 = rows[at:], 0.0
         for j in range(width):
             s0 += k[j] * x0[j]
-        slope[c] += s0
+        sums[c] += s0
         at += width
         c += 1
 
 
 @njit
-def add_wrapped(slope, k, table, at, width, query, c0, c1, period):
-    """slope -= sum of k times the wrapped difference, for each column."""
-    for c in range(c0, c1):
-        x0 = table[at + (c - c0) * width:]
-        s0 = 0.0
+def add_sums_2(sums, others, k, h, rows, at, width, n):
+    """`add_sums` of k to sums and of h to others."""
+    c = 0
+    while c + 2 <= n:
+        x0, x1 = rows[at:], rows[at + width:]
+        s0, s1, t0, t1 = 0.0, 0.0, 0.0, 0.0
         for j in range(width):
-            d0 = query[c] - x0[j]
-            s0 += k[j] * (d0 - period[c] * np.rint(d0 / period[c]))
-        slope[c] -= s0
+            y0, y1, a, b = x0[j], x1[j], k[j], h[j]
+            s0 += a * y0
+            s1 += a * y1
+            t0 += b * y0
+            t1 += b * y1
+        sums[c] += s0
+        sums[c + 1] += s1
+        others[c] += t0
+        others[c + 1] += t1
+        at += 2 * width
+        c += 2
+    if c < n:
+        x0, s0, t0 = rows[at:], 0.0, 0.0
+        for j in range(width):
+            s0 += k[j] * x0[j]
+            t0 += h[j] * x0[j]
+        sums[c] += s0
+        others[c] += t0
+
+
+@njit
+def add_wrapped_sums(sums, k, table, at, width, q, period):
+    """sums -= sum of k times the wrapped difference, for each column."""
+    for c in range(len(period)):
+        x, turn, s = table[at + c * width:], period[c], 0.0
+        for j in range(width):
+            d = q[c] - x[j]
+            s += k[j] * (d - turn * np.rint(d / turn))
+        sums[c] -= s

@@ -1,13 +1,34 @@
 """A molecule's model with its processes laid out for evaluation."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from ase_fflux.base.machine import cores, memory_available, threads_here
-from ase_fflux.forcefield.evaluation import check, pack, sweep
+from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
+from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
+
+_KEPT_AT_MOST = 2**25
+"""Kernel values (256 MB) that are kept for the adjoint; of more they are computed again."""
+
+
+class Swept(NamedTuple):
+    """Values (M, N, S) of outputs, local frames (M, N, 3, 3), exponents (M, N) of the coverage."""
+
+    values: np.ndarray
+    frames: np.ndarray
+    exponents: np.ndarray
+
+
+class Moments(NamedTuple):
+    """Local moments (M, N, K), frames (M, N, 3, 3), and the kernels (M, n_kept) they came from."""
+
+    local: np.ndarray
+    frames: np.ndarray
+    kept: np.ndarray
 
 
 class Species:
@@ -16,9 +37,9 @@ class Species:
     def __init__(self, model: MoleculeModel):
         self.model = model
         self.n_moments = n_moments(model.rank)
-        self.energy_pack = pack(model.alf, model.processes, {ENERGY: 0}).arrays()
+        self.energies = pack(model.alf, model.processes, {ENERGY: 0})
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
-        self.moment_pack = pack(model.alf, model.processes, slots).arrays()
+        self.moments = pack(model.alf, model.processes, slots)
 
     @cached_property
     def posterior(self):
@@ -31,39 +52,85 @@ class Species:
         # the posterior may be gigabytes: copies make their own
         return {name: value for name, value in vars(self).items() if name != "posterior"}
 
-    def project_charges(self, moments, adjoint=False):
-        """Spread what the charges of a molecule lack of its total charge equally over its atoms.
-
-        This is the least change that mends the sum. Models whose labels' charges do not sum to an
-        integer, as those read from ``.model`` files, are left as they are
-        (`MoleculeModel.charge`).
+    def add_energies(self, coordinates, atoms, numbers, gradient) -> Swept:
+        """Atomic energies (M, N, 1) of M molecules; their gradient is added to ``gradient``.
 
         Parameters
         ----------
-        moments : (M, N, K) array, in and out
-            Charges in column 0.
-        adjoint : bool
-            Whether these are derivatives by projected charges, made those by predicted ones.
+        coordinates : (M, N, 3) array
+            bohr, in the model's order of atoms.
+        atoms : (M, N) int array
+            Which atoms of the input they are, and
+        numbers : (n,) int array
+            its atomic numbers, for messages.
+        gradient : (M, N, 3) array, added to
+            hartree/bohr.
+        """
+        seeds = np.zeros((*atoms.shape, 1))
+        seeds += 1.0  # np.ones takes longer
+        return self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient)
+
+    def distances(self, coordinates, atoms, numbers) -> np.ndarray:
+        """(M,) sum over atoms of the smallest exponent to a training point."""
+        seeds = np.ones((*atoms.shape, 1))
+        return self._run(
+            self.energies, VALUES, coordinates, atoms, numbers, seeds
+        ).exponents.sum(axis=1)
+
+    def moments_at(self, coordinates, atoms, numbers, with_adjoint: bool) -> Moments:
+        """Local moments, charges projected; see `add_energies` for the parameters.
+
+        ``with_adjoint``: whether `add_adjoint` will be called.
+        """
+        n_kept = self.moments.n_kept
+        fits = with_adjoint and len(atoms) * n_kept <= _KEPT_AT_MOST
+        kept = np.empty((len(atoms), n_kept if fits else 0))
+        seeds = np.zeros((*atoms.shape, self.n_moments))
+        found = self._run(self.moments, VALUES, coordinates, atoms, numbers, seeds, kept=kept)
+        self._project_charges(found.values, self.model.charge)
+        return Moments(found.values, found.frames, kept)
+
+    def add_adjoint(self, coordinates, atoms, numbers, moments, seeds, torques, gradient) -> None:
+        """Add to ``gradient`` that of an energy which depends on local moments and on frames.
+
+        Parameters
+        ----------
+        moments : Moments
+            From `moments_at` for the same coordinates.
+        seeds : (M, N, K) array
+            dE/dQ of local moments; changed.
+        torques : (M, N, 3) array
+            dE/d omega of the frames, along their axes.
+        """
+        self._project_charges(seeds, 0)
+        stage = ADJOINT if moments.kept.size or not self.moments.n_kept else SLOPES
+        self._run(
+            self.moments, stage, coordinates, atoms, numbers, seeds, gradient, torques,
+            moments.kept,
+        )
+
+    def _project_charges(self, moments, total):
+        """Spread what charges (M, N, 0) lack of their total equally over the atoms.
+
+        This is the least change that mends the sum, and its own adjoint with a total of 0. Models
+        whose labels' charges do not sum to an integer, as those read from ``.model`` files, are
+        left as they are (`MoleculeModel.charge`).
         """
         if self.model.charge is not None:
-            total = 0 if adjoint else self.model.charge
             moments[..., 0] -= (moments[..., 0].mean(axis=1) - total / moments.shape[1])[:, None]
 
-    def run(
-        self, pack_arrays, coordinates, atoms, numbers, seeds, local_torques=None, gradient=None
-    ):
-        """One sweep; returns values (M, N, S), frames (M, N, 3, 3) and exponents (M, N)."""
+    def _run(self, packed, stage, coordinates, atoms, numbers, seeds, gradient=None, torques=None,
+             kept=None) -> Swept:
+        """One `evaluation.sweep`."""
         shape = coordinates.shape
-        slopes = gradient is not None
         values = np.zeros(seeds.shape)
-        frames = np.empty((*shape[:2], 3, 3))
+        frames = np.empty((*shape, 3))
         exponents = np.empty(shape[:2])
         failure = np.zeros(3, dtype=np.int64)
-        if local_torques is None:
-            local_torques = np.zeros(shape)
-        if gradient is None:
-            gradient = np.zeros(shape)
-        sweep(coordinates, pack_arrays, slopes, seeds, local_torques, values, frames, gradient,
-              exponents, failure)
+        gradient = np.zeros(shape) if gradient is None else gradient
+        torques = np.zeros(shape) if torques is None else torques
+        kept = np.empty((shape[0], 0)) if kept is None else kept
+        sweep(coordinates, packed.arrays, stage, seeds, torques, values, frames, gradient,
+              exponents, kept, failure)
         check(failure, atoms, numbers)
-        return values, frames, exponents
+        return Swept(values, frames, exponents)

@@ -30,6 +30,10 @@ class AtomProcess:
     mirrored : bool
         Whether the process sees this atom in a mirror: polar angles are pi - theta, and moments
         that are odd under reflection (`symmetry.reflection_signs`) change their sign.
+    view_order, view_mirrored : (V, F) int array, (V,) bool array, optional
+        Images of the first atom of a class onto itself (`symmetry.AtomClass`), if the process has
+        them all: its inputs, weights and weights on derivatives are then those of the first n / V
+        points, image by image, the identity first.
     """
 
     atom: int
@@ -37,6 +41,25 @@ class AtomProcess:
     gp: GaussianProcess
     order: np.ndarray | None = None
     mirrored: bool = False
+    view_order: np.ndarray | None = None
+    view_mirrored: np.ndarray | None = None
+
+    @property
+    def n_views(self) -> int:
+        """Number of images V."""
+        return 1 if self.view_order is None else len(self.view_order)
+
+    def views(self, n_features: int) -> list[tuple[np.ndarray, bool]]:
+        """Order and reflection of this atom's features in which to compare them with the points of
+        the first image, one pair for each image: the images are a group, so that the sum over
+        T of k(f, T g) is that over T of k(T f, g)."""
+        order = np.arange(n_features) if self.order is None else np.asarray(self.order)
+        if self.view_order is None:
+            return [(order, self.mirrored)]
+        return [
+            (order[view], bool(self.mirrored != mirrored))
+            for view, mirrored in zip(self.view_order, self.view_mirrored, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -129,7 +152,10 @@ def shared_model(
     for process in shared.processes:
         gp = process.expand(geometries, alf, shared.gradient_weights)
         processes += [
-            AtomProcess(atom, process.properties, gp, order, bool(mirrored))
+            AtomProcess(
+                atom, process.properties, gp, order, bool(mirrored), process.atoms.view_order,
+                process.atoms.view_mirrored,
+            )
             for atom, order, mirrored in zip(
                 process.atoms.atoms, process.atoms.order, process.atoms.mirrored, strict=True
             )

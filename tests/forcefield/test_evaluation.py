@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ase_fflux.base.errors import GeometryError
-from ase_fflux.forcefield.evaluation import check, pack, sweep
+from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.loops import exponentials
+from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import Kernel, azimuths
 from ase_fflux.model.molecule import AtomProcess
@@ -67,8 +68,8 @@ def run(packed, x, slopes=False, weights=None, torques=None):
     failure = np.zeros(3, dtype=np.int64)
     weights = np.ones((m, n_atoms, 3)) if weights is None else weights
     torques = np.zeros(x.shape) if torques is None else torques
-    sweep(x, packed.arrays(), slopes, weights, torques, values, frames, gradient, exponents,
-          failure)
+    sweep(x, packed.arrays, SLOPES if slopes else VALUES, weights, torques, values, frames,
+          gradient, exponents, np.empty((m, 0)), failure)
     check(failure, np.arange(m * n_atoms).reshape(m, n_atoms), np.full(m * n_atoms, 6))
     return values, frames, gradient, exponents
 
@@ -198,13 +199,13 @@ def test_atoms_that_share_a_process_share_its_table():
         AtomProcess(2, ("a", "c"), gp), AtomProcess(3, ("a", "b"), twin),
     ]
     packed = pack(ALF, given, {"a": 0, "b": 1})
-    for start, whole in ((packed.table_start, packed.table), (packed.weight_start, packed.weights)):
-        assert start[0] == start[1], "the same process and outputs"
-        assert len({*start.tolist()}) == 3, "other outputs, or a process that is merely equal"
-        assert len(whole) > start.max()
-    columns = gp.kernel.columns(gp.inputs)
-    assert packed.table.size == 3 * columns.size
-    assert packed.weights.size == (2 + 1 + 2) * (columns.size + len(columns))
+    assert len(packed.size) == 3, "other outputs, or a process that is merely equal"
+    of = [packed.atom[a:b].tolist() for a, b in zip(packed.first, packed.first[1:], strict=False)]
+    assert of == [[0, 1], [2], [3]]
+    n_columns = -(-gp.kernel.columns(gp.inputs).shape[1] // 4) * 4
+    assert packed.table.size == 3 * 144 * n_columns, "140 points filled up to a multiple of 8"
+    assert packed.weights.size == (2 + 1 + 2) * 144 * (1 + n_columns)
+    assert packed.table.ctypes.data % 64 == packed.weights.ctypes.data % 64 == 0
     alone = pack(ALF, given[1:2], {"a": 0, "b": 1})
     both, one = run(packed, SHAPE[None])[0], run(alone, SHAPE[None])[0]
     np.testing.assert_array_equal(both[0, 1, :2], one[0, 1, :2])
@@ -240,8 +241,9 @@ def test_the_gradient_is_added_to_what_is_there():
     x = SHAPE[None]
     once = run(packed, x, True)[2]
     gradient = once.copy()
-    sweep(x, packed.arrays(), True, np.ones((1, 5, 3)), np.zeros((1, 5, 3)), np.empty((1, 5, 3)),
-          np.empty((1, 5, 3, 3)), gradient, np.empty((1, 5)), np.zeros(3, dtype=np.int64))
+    sweep(x, packed.arrays, SLOPES, np.ones((1, 5, 3)), np.zeros((1, 5, 3)), np.empty((1, 5, 3)),
+          np.empty((1, 5, 3, 3)), gradient, np.empty((1, 5)), np.empty((1, 0)),
+          np.zeros(3, dtype=np.int64))
     np.testing.assert_allclose(gradient, 2 * once, rtol=1e-13)
 
 
@@ -290,3 +292,25 @@ def test_failures_name_the_atom_of_the_input():
     x[1, 4] = 3 * x[1, 3] - 2 * x[1, 0]
     with pytest.raises(GeometryError, match=r"local frame of atom \d \(C\) is linear"):
         run(packed, x)
+
+
+@pytest.mark.parametrize("kind, slopes", KINDS_AND_SLOPES)
+def test_the_adjoint_from_kernels_that_were_kept(kind, slopes):
+    """As if they were computed again, of several copies."""
+    rng = np.random.default_rng(5)
+    packed = pack(ALF, processes(kind, 300, rng, slopes=slopes), SLOTS)
+    x = SHAPE + SPREAD * rng.normal(size=(3, 5, 3))
+    weights, torques = rng.normal(size=(3, 5, 3)), rng.normal(size=(3, 5, 3))
+    expected = run(packed, x, True, weights, torques)[2]
+    kept, failure = np.full((3, packed.n_kept), np.nan), np.zeros(3, dtype=np.int64)
+    values, frames = np.empty((3, 5, 3)), np.empty((3, 5, 3, 3))
+    gradient, exponents = np.zeros(x.shape), np.empty((3, 5))
+    sweep(x, packed.arrays, VALUES, weights, torques, values, frames, gradient, exponents, kept,
+          failure)
+    assert not gradient.any() and np.isfinite(kept).all()
+    before = values.copy()
+    sweep(x, packed.arrays, ADJOINT, weights, torques, values, frames, gradient, exponents, kept,
+          failure)
+    np.testing.assert_array_equal(values, before)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * scale)

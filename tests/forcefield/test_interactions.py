@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_said_before_the_first_sweep(
     def no_sweep(*arguments, **keywords):
         raise AssertionError("a sweep")
 
-    monkeypatch.setattr(force_field.Species, "run", no_sweep)
+    monkeypatch.setattr(force_field.Species, "_run", no_sweep)
     for (forcefield, message), assignment in zip(cases, assignments, strict=True):
         with pytest.raises(FFLUXError, match=message):
             forcefield.evaluate(x, numbers, assignment=assignment, **system)

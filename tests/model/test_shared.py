@@ -3,16 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.symbols import symbols2numbers
 
 from ase_fflux.base.units import BOHR
 from ase_fflux.forcefield import ForceField
-from ase_fflux.forcefield.evaluation import pack
+from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, shared_model
 from ase_fflux.model.multipoles import MOMENT_NAMES
-from ase_fflux.model.shared import Shared, SharedProcess
+from ase_fflux.model.shared import Shared, SharedProcess, transformed
 from ase_fflux.model.symmetry import find_symmetry, reflection_signs
 
 MIRROR = np.diag([1.0, 1.0, -1.0])
@@ -89,24 +90,47 @@ def test_forces_are_the_derivative(model, central_differences):
     np.testing.assert_allclose(found, -numeric, rtol=0, atol=1e-8 * np.abs(numeric).max())
 
 
-def test_atoms_of_a_class_share_one_table(model):
+def test_atoms_of_a_class_share_one_table_without_images(model):
+    """Every atom of a class in every image is a query to the points of the first image."""
     slots = {name: i for i, name in enumerate(NAMES)}
-    for packed in (
-        pack(model.alf, model.processes, {ENERGY: 0}), pack(model.alf, model.processes, slots)
-    ):
-        classes = {c: s.atoms.atoms for s in model.shared.processes for c in s.atoms.atoms}
-        for a, table, weights in zip(
-            range(len(model.alf)), packed.table_start, packed.weight_start, strict=True
-        ):
-            assert table == packed.table_start[classes[a][0]]
-            assert weights == packed.weight_start[classes[a][0]]
-        assert len(set(packed.table_start)) == len(set(classes.values()))
-        columns = {
-            s.atoms.atoms: s.kernel.columns(np.zeros((1, len(s.atoms.tie)))).size
-            * LABELS * len(s.atoms.atoms) * len(s.atoms.view_order)
-            for s in model.shared.processes
-        }
-        assert packed.table.size == sum(columns.values())
+    for chosen in ({ENERGY: 0}, slots):
+        packed = pack(model.alf, model.processes, chosen)
+        shared = [s for s in model.shared.processes if set(s.properties) & set(chosen)]
+        assert len(packed.size) == len(shared)
+        for t, process in enumerate(shared):
+            members, views = process.atoms.atoms, len(process.atoms.view_order)
+            queries = packed.atom[packed.first[t]:packed.first[t + 1]].tolist()
+            assert sorted(queries) == sorted(members * views)
+            assert packed.size[t] - 8 < LABELS * len(members) <= packed.size[t]
+
+
+def test_values_are_those_of_the_expanded_processes(model):
+    """With images of the query in place of images of the points."""
+    x = model.reference_geometry + 0.1 * np.random.default_rng(3).normal(
+        size=model.reference_geometry.shape
+    )
+    field = ForceField([replace(model, charge=None)])
+    (species,) = field._species
+    own = np.arange(len(x))[None]
+    numbers = np.array(symbols2numbers(model.symbols))
+    energies = species.add_energies(x[None], own, numbers, np.zeros((1, *x.shape))).values[0]
+    moments = species.moments_at(x[None], own, numbers, False).local[0]
+    for process in model.processes:
+        f = features(x[None], model.alf, process.atom)
+        expected = process.gp.predict(transformed(
+            f, np.arange(f.shape[1]) if process.order is None else process.order,
+            process.mirrored, np.pi,
+        ))[:, 0]
+        if process.mirrored:
+            expected = expected * reflection_signs(process.properties)
+        size = np.abs(process.gp.weights).sum() + np.abs(process.gp.mean).max()
+        if process.gp.derivative_weights is not None:
+            size += np.abs(process.gp.derivative_weights).sum()
+        for name, value in zip(process.properties, expected, strict=True):
+            found = energies[process.atom, 0] if name == ENERGY else moments[
+                process.atom, NAMES.index(name)
+            ]
+            np.testing.assert_allclose(found, value, rtol=0, atol=1e-14 * size)
 
 
 def points(process, model, geometries=None):
