@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 
 import numpy as np
+from ase.symbols import symbols2numbers
 
 from ase_fflux.base.errors import SymmetryWarning
+from ase_fflux.model.alf import choose_alf
 from ase_fflux.topology import Pattern
 from ase_fflux.topology.graphs import FLAT, mappings
 from ase_fflux.topology.superposition import shape_symmetries
@@ -237,9 +239,32 @@ def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
             f"{pattern.formula} has {count} relabellings and mirror images of the same energy; "
             f"{len(group)} of them are used, the symmetries of its geometry first: the model has "
             "to learn the others (such as turns of a methyl group) from labels that show them",
-            SymmetryWarning, stacklevel=2,
+            SymmetryWarning, stacklevel=1,  # one place, so that it is shown once
         )
     return _as_symmetry(group)
+
+
+def symmetry_and_frames(
+    symbols: Sequence[str], geometry: np.ndarray, symmetric: bool = True
+) -> tuple[Symmetry, np.ndarray]:
+    """Symmetry of a molecule and local frames (N, 3) that go with it, before labels are paid for.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+    geometry : (N, 3) array
+        A minimum (bohr).
+    symmetric : bool
+        Whether to look for symmetry.
+
+    Raises
+    ------
+    GeometryError
+        What has no local frames.
+    """
+    numbers = symbols2numbers(list(symbols))
+    symmetry = find_symmetry(numbers, geometry) if symmetric else Symmetry.none(len(numbers))
+    return symmetry, symmetry.carried_alf(choose_alf(numbers, geometry, symmetry.permutations))
 
 
 def _as_symmetry(group: set[Operation]) -> Symmetry:

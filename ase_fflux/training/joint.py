@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from ase.symbols import symbols2numbers
 
 from ase_fflux.base import store
 from ase_fflux.base.errors import TrainingError
@@ -19,10 +18,9 @@ from ase_fflux.learn.joint.data import JointData, joint_data
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
-from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.molecule import MoleculeModel, shared_model
 from ase_fflux.model.shared import Shared
-from ase_fflux.model.symmetry import Symmetry, find_symmetry
+from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
@@ -99,13 +97,8 @@ class JointTrainer:
         believe(dataset)
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
         self.folder, self.source = folder, source
-        numbers = symbols2numbers(dataset.symbols)
-        self.symmetry = (
-            find_symmetry(numbers, self.reference) if training.symmetry
-            else Symmetry.none(len(numbers))
-        )
-        self.alf = self.symmetry.carried_alf(
-            choose_alf(dataset.symbols, self.reference, self.symmetry.permutations)
+        self.symmetry, self.alf = symmetry_and_frames(
+            dataset.symbols, self.reference, training.symmetry
         )
         self.threads = threads_here(cores())
         self.data = self.observations(np.arange(len(dataset)))

@@ -18,7 +18,7 @@ from ase_fflux.assess.validate import (
     minimum_errors,
     table,
 )
-from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import silent, versions
 from ase_fflux.base.units import BOHR
 from ase_fflux.calculator import FFLUX
@@ -27,7 +27,9 @@ from ase_fflux.labels.dataset import Dataset
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.frames import features
 from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.molecule import molecule_jobs, molecule_model, training_record
@@ -119,7 +121,7 @@ def build(
     found = labels.minima(progress)
     reference = found[0].positions / BOHR
     # what has no local frames is refused before it is labelled
-    choose_alf(found[0].get_chemical_symbols(), reference)
+    _check_frames(found, training)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
     dataset, model, record, curve = trained(
@@ -152,6 +154,20 @@ def build(
     })
     write_bundle(output, model, replace=True)
     return Build(model, errors, at_minima, curve)
+
+
+def _check_frames(minima, training) -> None:
+    """Refuse minima at which the local frames that will be trained with are not defined."""
+    symbols = minima[0].get_chemical_symbols()
+    geometries = np.array([atoms.positions for atoms in minima]) / BOHR
+    symmetric = isinstance(training, JointTraining) and training.symmetry
+    _, alf = symmetry_and_frames(symbols, geometries[0], symmetric)
+    for number, geometry in enumerate(geometries, 1):
+        for atom in range(len(alf)):
+            try:
+                features(geometry[None], alf, atom)
+            except GeometryError as error:
+                raise GeometryError(f"minimum {number}: {error}") from None
 
 
 def _from_energies(labels, reference, name, settings, training, test, progress, say):

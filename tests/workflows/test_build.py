@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ase.io import read
 
 from ase_fflux import FFLUX
-from ase_fflux.base.errors import FFLUXError, LabelError
+from ase_fflux.base.errors import FFLUXError, GeometryError, LabelError
 from ase_fflux.formats.bundle import read_bundle
 from ase_fflux.labels import sampling
 from ase_fflux.labels.dataset import count_labels, read_dataset
@@ -281,6 +281,19 @@ def test_too_few_labels(tmp_path, settings, words):
     with pytest.raises(FFLUXError, match=words):
         water(tmp_path, settings=settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_has_no_frames_is_refused_before_it_is_labelled(tmp_path):
+    octahedron = 1.56 * np.vstack([np.zeros(3), np.eye(3), -np.eye(3)])
+    source = Stopping(0, AssertionError("labelled"))
+    with pytest.raises(GeometryError, match=r"atom 1 \(S\) has no local frame.* octahedral"):
+        water(tmp_path, source, conformers=[Atoms("SF6", octahedron)])
+    # frames are chosen at the first minimum, and must be defined at all
+    arms = [[0.94, 0, -0.38], [-0.47, 0.81, -0.38], [-0.47, -0.81, -0.38]]
+    pyramid = Atoms("NH3", [[0, 0, 0], *arms])
+    upright = Atoms("NH3", [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    with pytest.raises(GeometryError, match="minimum 2: .* z-axis"):
+        task._check_frames([pyramid, upright], TRAINING)
 
 
 def repeat(folder, tmp_path, calls=0, **options):
