@@ -11,6 +11,7 @@ import numpy as np
 
 from ase_fflux import __version__
 from ase_fflux.base.claims import held
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.store import told, write_text
 
 
@@ -42,6 +43,20 @@ class OutputFiles:
     def written(self) -> list[str]:
         """Names of the files that exist, in the order of the suffixes."""
         return [str(path) for path in self._paths.values() if path.exists()]
+
+    def require_apart(self, source: str | Path) -> None:
+        """Refuse an input that would be set aside as earlier output.
+
+        Raises
+        ------
+        FFLUXError
+            One of the files is the input.
+        """
+        for path in self._paths.values():
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise FFLUXError(
+                    f"the output {path} would take the place of the input: choose another output"
+                )
 
     def held(self, command: str):
         """A context in which no other command writes files of this prefix, see `claims.held`."""

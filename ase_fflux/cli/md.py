@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     dynamics = Dynamics(atoms, settings)
     dynamics.sample()  # what does not fit the model is found before any file is touched
     files = OutputFiles(options.output_prefix(args, "-md"), SUFFIXES)
+    files.require_apart(args.geometry)
     title = f"{description}, model {' '.join(args.model)}"
     print(title)
     options.print_expected_errors(atoms.calc)

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.uncertainty:
         options.first_uncertainty(atoms)
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
+    files.require_apart(args.geometry)
     print(f"{description}, model {' '.join(args.model)}")
     options.print_expected_errors(atoms.calc)
 

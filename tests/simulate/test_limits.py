@@ -116,3 +116,13 @@ def test_coverage_is_from_0_to_1(dimer, value, capsys):
     assert done.value.code == 2 and "from 0 to 1" in capsys.readouterr().err
     with pytest.raises(FFLUXError, match="from 0 to 1"):
         FFLUX("water", min_coverage=float(value))
+
+
+@pytest.mark.parametrize("verb, name", [("opt", "a.xyz"), ("md", "a.traj"), ("vib", "a.json")])
+def test_the_input_is_not_set_aside(dimer, capsys, verb, name):
+    write(name, molecule("H2O"))
+    before = Path(name).read_bytes()
+    assert main([verb, name, "--model", "water", "-o", "a"]) == 2
+    error = capsys.readouterr().err
+    assert f"the output {name} would take the place of the input" in error
+    assert Path(name).read_bytes() == before and not list(Path().glob("*.~*"))
