@@ -45,7 +45,7 @@ class Folder:
         self.labels = labels.select(mixed_order(labels.origins, seed))
         self.minima = read(path / "minima.xyz", ":")
         self.reference = self.minima[0].positions / BOHR
-        self.charge = json.loads((path / "build.json").read_text())["settings"]["charge"]
+        self.charge = json.loads((path / "build.json").read_text())["source"]["charge"]
 
 
 def mixed_order(origins: np.ndarray, seed: int) -> np.ndarray:

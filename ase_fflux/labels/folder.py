@@ -1,31 +1,39 @@
 """Minima, training labels and test labels of a molecule, kept in a folder as they are made.
 
-==============  =================================================================
-build.json      what was asked for; a folder of other settings is refused
-minima.xyz      minima of the label source
-labels.xyz      training labels; more can be added later
-test.xyz        labels of a trajectory of its own
-==============  =================================================================
+===================  =================================================================
+build.json           what was asked for; a folder of other settings is refused
+minima.xyz           minima of the label source
+hessians.npz         its second derivatives there; calculated again where they are lost
+labels.xyz           training labels; more can be added later
+test.xyz             labels of a trajectory of its own
+labels-rejected.txt  geometries that the source rejected, if any: their places among all
+test-rejected.txt    that were sampled, from 1, and why
+===================  =================================================================
 """
 
-import json
-import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 from ase import Atoms
 from ase.io import read, write
 
-from ase_fflux.base.errors import FFLUXError
-from ase_fflux.base.outputs import silent, write_json
-from ase_fflux.labels.conformers import minima
+from ase_fflux.base import store
+from ase_fflux.base.claims import claim
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning
+from ase_fflux.base.outputs import silent
+from ase_fflux.labels.conformers import Minimum, minima, same_atoms
 from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
 from ase_fflux.labels.sampling import Portion, sample
+from ase_fflux.labels.source import LabelSource, Rejected
 
 _INTERVAL = 1.0
 """Seconds of labelling that a killed run may lose."""
 _TEST_STREAM = 10**6
+_LEAST_REJECTED = 10
+"""Rejected geometries, beyond as many as there are labels to make, that end the labelling."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,12 @@ class LabelSettings:
         Its temperature (K).
     seed : int
         Seed of all sampling; the test uses another stream.
-    charge : int
-        Total charge (e).
     """
 
     temperature: float = 500.0
     test_frames: int = 500
     test_temperature: float = 300.0
     seed: int = 1
-    charge: int = 0
 
     def training(self) -> tuple[Portion, ...]:
         """Portions of the training set: dynamics for the range, displacements for the curvature."""
@@ -78,40 +83,82 @@ class Labels:
 class LabelFolder:
     """A folder of labels.
 
+    Everything is checked before the folder is made, so that a command that is refused does not
+    stand in the way of the corrected one.
+
     Parameters
     ----------
     folder : Path
         Made if it is not there.
     conformers : list of Atoms
         Starting geometries, same atoms in the same order (Angstrom).
-    source : label source
+    source : LabelSource
         Such as `GFN2`.
     settings : LabelSettings
 
     Raises
     ------
     FFLUXError
-        A folder of other settings or geometries.
+        A folder of other settings or geometries; conformers that differ in their atoms or that the
+        source cannot label.
     """
 
-    def __init__(self, folder: Path, conformers: list[Atoms], source, settings: LabelSettings):
+    def __init__(
+        self, folder: Path, conformers: list[Atoms], source: LabelSource, settings: LabelSettings
+    ):
         if settings.test_frames < 2:
             raise FFLUXError("a test needs at least 2 frames")
+        same_atoms(conformers)
+        for conformer in conformers:
+            source.check(conformer)
         self.folder, self.conformers, self.source = folder, conformers, source
         self.settings = settings
-        _claim(folder, conformers, source, settings)
+        wanted = {
+            "source": {"method": source.method, "partition": source.partition, **source.settings},
+            "settings": asdict(settings),
+            "conformers": [
+                {"symbols": a.get_chemical_symbols(), "positions_angstrom": a.positions.tolist()}
+                for a in conformers
+            ],
+        }
+        claim(folder, "build.json", wanted, "a build", replace=not self._begun())
+
+    def _begun(self) -> bool:
+        """Whether there is anything in the folder that took time to make."""
+        names = ("minima.xyz", "labels.xyz", "test.xyz")
+        return any((self.folder / name).exists() for name in names)
 
     def minima(self, progress=silent) -> list[Atoms]:
         """Minima of the source."""
+        return [minimum.atoms for minimum in self.minima_with_hessians(progress)]
+
+    def minima_with_hessians(self, progress=silent) -> list[Minimum]:
+        """Minima of the source and its second derivatives there."""
         stored = self.folder / "minima.xyz"
         if not stored.exists():
             with progress("optimising", len(self.conformers)) as advance:
                 found = minima(self.conformers, self.source)
                 advance(len(self.conformers))
-            partial = self.folder / "minima.part.xyz"
-            write(partial, found, format="extxyz")
-            os.replace(partial, stored)
-        return read(stored, ":")
+            atoms = [minimum.atoms for minimum in found]
+            self._keep_hessians(atoms, [minimum.hessian for minimum in found])
+            with store.replacing(stored) as partial:
+                write(partial, atoms, format="extxyz")
+        atoms = read(stored, ":")
+        try:
+            of, arrays, _ = store.read_checkpoint(self.folder / "hessians.npz")
+        except (FileNotFoundError, store.DamagedError):
+            of, arrays = "", {}
+        if of != _digits(atoms):
+            arrays = {}
+        hessians = [arrays.get(str(number)) for number in range(len(atoms))]
+        if any(matrix is None for matrix in hessians):
+            hessians = [self.source.hessian(minimum) for minimum in atoms]
+            self._keep_hessians(atoms, hessians)
+        return [Minimum(*pair) for pair in zip(atoms, hessians, strict=True)]
+
+    def _keep_hessians(self, atoms: list[Atoms], hessians: list[np.ndarray]) -> None:
+        arrays = {str(number): matrix for number, matrix in enumerate(hessians)}
+        store.write_checkpoint(self.folder / "hessians.npz", _digits(atoms), arrays, {})
 
     def all(self, count: int, progress=silent) -> "Labels":
         """The first ``count`` training labels, the test labels and the minima."""
@@ -132,53 +179,61 @@ class LabelFolder:
 
     def _label(self, path: Path, portions, total: int, seed: int, progress) -> None:
         """Label what is not labelled yet, writing labels to disk every second."""
-        done = count_labels(path)
+        record = path.with_name(f"{path.stem}-rejected.txt")
+        known, done = self.minima_with_hessians(), count_labels(path)
         with progress(f"labelling {path.stem}", total) as advance:
             advance(min(done, total))
-            labels, origins, kept = [], [], monotonic()
-
-            def keep():
-                # what counts is what is in the file: we may have been stopped while writing to it
-                new = slice(count_labels(path) - done, len(origins))
-                append_labels(path, labels[new], origins[new])
-
-            try:
-                for origin, atoms in sample(
-                    self.minima(), self.source, portions, total, seed, skip=done
-                ):
-                    labels.append(self.source.label(atoms))
-                    origins.append(origin)
-                    advance(1)
-                    if monotonic() - kept > _INTERVAL:
-                        keep()
-                        kept = monotonic()
-            finally:
-                keep()
-
-
-def _claim(folder: Path, conformers, source, settings) -> None:
-    """Make the folder, or check that it is of the same labels."""
-    wanted = {
-        "source": source.method,
-        "settings": asdict(settings),
-        "conformers": [
-            {"symbols": a.get_chemical_symbols(), "positions_angstrom": a.positions.tolist()}
-            for a in conformers
-        ],
-    }
-    record = folder / "build.json"
-    if record.exists():
-        try:
-            there = json.loads(record.read_text())
-        except ValueError as error:
-            raise FFLUXError(f"{record} cannot be read ({error}): delete {folder}") from None
-        if there != wanted:
-            raise FFLUXError(
-                f"{folder} belongs to a build with other settings or geometries: delete it, or "
-                "choose another output"
+            while (done := count_labels(path)) < total:
+                rejected = len(record.read_bytes().splitlines()) if record.exists() else 0
+                if rejected > _LEAST_REJECTED + total:
+                    raise FFLUXError(
+                        f"{self.source.method} rejected {rejected} geometries for {done} labels "
+                        f"(reasons in {record}): sample at a lower temperature, or change the "
+                        "settings of the source"
+                    )
+                geometries = sample(
+                    [minimum.atoms for minimum in known], self.source, portions, total + rejected,
+                    seed, skip=done + rejected, hessians=[minimum.hessian for minimum in known],
+                )
+                self._label_some(path, record, geometries, done + rejected, advance)
+        if record.exists():
+            count = len(record.read_bytes().splitlines())
+            warnings.warn(
+                f"{self.source.method} rejected {count} geometries beside {count_labels(path)} "
+                f"labels: see {record}", FFLUXWarning, stacklevel=3,
             )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise FFLUXError(f"{folder} exists and is not of a build: choose another output")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, wanted)
+
+    def _label_some(self, path: Path, record: Path, geometries, place: int, advance) -> None:
+        """Label geometries; those that the source rejects are written down with their places."""
+        before = count_labels(path)
+        labels, origins, kept = [], [], monotonic()
+
+        def keep():
+            # what counts is what is in the file: we may have been stopped while writing to it
+            new = slice(count_labels(path) - before, len(origins))
+            append_labels(path, labels[new], origins[new])
+
+        try:
+            for origin, atoms in geometries:
+                place += 1
+                try:
+                    label = self.source.label(atoms)
+                except Rejected as error:
+                    keep()  # labels before it are in the file, so that places are known
+                    with store.Appended(record) as file:
+                        file.add(f"{place} {origin}: {' '.join(str(error).split())}\n")
+                    store.sync(record)
+                    continue
+                labels.append(label)
+                origins.append(origin)
+                advance(1)
+                if monotonic() - kept > _INTERVAL:
+                    keep()
+                    kept = monotonic()
+        finally:
+            keep()
+
+
+def _digits(minima: list[Atoms]) -> str:
+    """What second derivatives belong to: the minima as a file has them."""
+    return " ".join(f"{x:.8f}" for atoms in minima for x in atoms.positions.flat)

@@ -15,7 +15,6 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
 
-from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.rigid import internal_motions
 from ase_fflux.base.units import BOHR, HARTREE
@@ -72,7 +71,7 @@ class Portion:
 
 def sample(
     conformers: Sequence[Atoms], source, portions: Sequence[Portion], count: int, seed: int, *,
-    skip: int = 0,
+    skip: int = 0, hessians: Sequence[np.ndarray] | None = None,
 ) -> Iterator[tuple[str, Atoms]]:
     """Geometries of all portions and conformers in turn, in proportion to their shares.
 
@@ -94,6 +93,9 @@ def sample(
     skip : int
         Number of geometries at the beginning to leave out, such as those already labelled. The
         dynamics that lead to the next ones are repeated.
+    hessians : sequence of (3N, 3N) array, optional
+        Second derivatives at the conformers (hartree/bohr^2); by default the source calculates
+        what it needs.
 
     Yields
     ------
@@ -118,7 +120,7 @@ def sample(
         # the stream that is farthest behind its share; rounded, so that ties go to the first
         turns.append(int(np.argmax(np.round(shares * (k + 1) - drawn, 9))))
         drawn[turns[-1]] += 1
-    hessians: dict[int, np.ndarray] = {}
+    known: dict[int, np.ndarray] = dict(enumerate(hessians or ()))
     geometries: dict[int, Iterator[Atoms]] = {}
     left_out = np.bincount(turns[:skip], minlength=len(streams))
     for turn in turns[skip:]:
@@ -130,10 +132,10 @@ def sample(
                 )
             else:
                 c = stream[2]
-                if c not in hessians:
-                    hessians[c] = source.hessian(conformer)
+                if c not in known:
+                    known[c] = source.hessian(conformer)
                 frames = iter(normal_mode_displacements(
-                    conformer, hessians[c], portion.temperature, int(drawn[turn]), seed=stream
+                    conformer, known[c], portion.temperature, int(drawn[turn]), seed=stream
                 ))
             geometries[turn] = islice(frames, int(left_out[turn]), None)
         yield portion.origin, next(geometries[turn])
@@ -212,31 +214,6 @@ def _set_thermal_momenta(atoms: Atoms, temperature: float, rng: np.random.Genera
     atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * scale[:, None])
 
 
-def hessian(atoms: Atoms, source, step: float = 0.005) -> np.ndarray:
-    """Hessian by central differences of the source's gradient.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        Geometry.
-    source : LabelSource
-        ``source.label(atoms)`` gives the gradient.
-    step : float
-        Displacement (Angstrom).
-
-    Returns
-    -------
-    (3N, 3N) array
-        Symmetrised second derivatives (hartree/bohr^2).
-    """
-    def gradient(positions: np.ndarray) -> np.ndarray:
-        moved = atoms.copy()
-        moved.positions = positions
-        return source.label(moved).gradient.ravel()
-
-    return BOHR * symmetrised(central_differences(gradient, atoms.positions, step))
-
-
 def normal_mode_displacements(
     minimum: Atoms, hessian: np.ndarray, temperature: float, n: int, *, seed
 ) -> list[Atoms]:
@@ -263,11 +240,11 @@ def normal_mode_displacements(
     LabelError
         If a mode is imaginary.
     """
-    curvatures, modes = _normal_modes(minimum, hessian)
+    curvatures, modes = normal_modes(minimum, hessian)
     if curvatures[0] <= 0:
-        wavenumber = np.sqrt(-curvatures[0]) * HARTREE / units.invcm
         raise LabelError(
-            f"{minimum.symbols} is not at a minimum (mode of {wavenumber:.0f}i cm^-1); optimise it "
+            f"{minimum.symbols} is not at a minimum (mode of "
+            f"{imaginary_wavenumber(curvatures[0]):.0f}i cm^-1); optimise it "
             "tightly with the label source, or displace it along that mode and optimise again"
         )
     kt = temperature * units.kB / HARTREE
@@ -287,10 +264,15 @@ def _masses(atoms: Atoms) -> np.ndarray:
     return atoms.get_masses() * units._amu / units._me
 
 
-def _normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """omega^2 (atomic units, ascending) and orthonormal mass-weighted modes (columns)."""
     masses = _masses(atoms)
     _, internal = internal_motions(atoms.positions, masses)
     weights = np.repeat(np.sqrt(masses), 3)
     values, vectors = np.linalg.eigh(internal @ (matrix / np.outer(weights, weights)) @ internal.T)
     return values, internal.T @ vectors
+
+
+def imaginary_wavenumber(curvature: float) -> float:
+    """cm^-1 of a mode with omega^2 below zero (atomic units)."""
+    return float(np.sqrt(-curvature) * HARTREE / units.invcm)

@@ -110,3 +110,6 @@ class LabelSource(Protocol):
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives (3N, 3N) of the total energy (hartree/bohr^2), symmetric."""
+
+    def dipole_derivatives(self, atoms: Atoms) -> np.ndarray | None:
+        """Derivatives (3N, 3) of the molecular dipole (e); None where there are no dipoles."""

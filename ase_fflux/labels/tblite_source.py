@@ -21,8 +21,8 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
+from ase_fflux.labels.differences import dipole_derivatives, hessian
 from ase_fflux.labels.label import TOLERANCE, Label
-from ase_fflux.labels.sampling import hessian
 from ase_fflux.labels.source import Gives
 from ase_fflux.model.multipoles import spherical_from_cartesian
 
@@ -165,7 +165,11 @@ class GFN2:
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """Hessian by central differences of the gradient (3N, 3N) in hartree/bohr^2."""
-        return hessian(atoms, self)
+        return hessian(atoms, self.calculator())
+
+    def dipole_derivatives(self, atoms: Atoms) -> np.ndarray:
+        """Derivatives of the dipole by central differences (3N, 3) in e."""
+        return dipole_derivatives(atoms, self.calculator())
 
     def _run(self, atoms: Atoms, moments: bool):
         interface = _tblite()

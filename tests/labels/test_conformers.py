@@ -6,9 +6,10 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read
 
-from ase_fflux.base.errors import LabelError
+from ase_fflux.base.errors import FFLUXWarning, LabelError
 from ase_fflux.base.units import FORCE
 from ase_fflux.labels.conformers import minima, mirror_image
+from ase_fflux.labels.sampling import normal_mode_displacements
 from ase_fflux.labels.tblite_source import GFN2
 from ase_fflux.topology import superposition
 
@@ -52,9 +53,14 @@ def torsion(atoms):
     return (atoms.get_dihedral(8, 2, 1, 0) + 180) % 360 - 180
 
 
+def atoms_of(found):
+    return [minimum.atoms for minimum in found]
+
+
 def test_gauche_ethanol_gets_its_mirror_image(source, gauche):
-    found = minima([gauche], source)
-    assert len(found) == 2
+    minimum, image = minima([gauche], source)
+    found = atoms_of([minimum, image])
+    assert np.allclose(image.hessian, source.hessian(image.atoms), atol=1e-6)
     original, image = found
     assert abs(torsion(original)) == pytest.approx(60, abs=5)
     assert torsion(image) == pytest.approx(-torsion(original), abs=0.01)
@@ -77,7 +83,7 @@ def test_molecules_that_are_their_own_mirror_image(source, name):
 def test_all_conformers_once(source, trans, gauche):
     turned = gauche.copy()
     turned.rotate(100, (3, 2, 1))
-    found = minima([trans, gauche, mirror_image(gauche), turned], source)
+    found = atoms_of(minima([trans, gauche, mirror_image(gauche), turned], source))
     first, *others = [round(torsion(atoms) / 60) for atoms in found]
     assert abs(first) == 3 and sorted(others) == [-1, 1]
 
@@ -86,7 +92,7 @@ def test_minima_of_the_source(source):
     atoms = molecule("H2O")
     atoms.positions[1] += [0.05, 0.1, -0.03]
     atoms.set_cell([9, 9, 9])
-    (found,) = minima([atoms], source)
+    (found,) = atoms_of(minima([atoms], source))
     # converged to 1e-5 eV/A, so that curvatures at a minimum are those of a minimum
     assert np.linalg.norm(source.label(found).gradient, axis=1).max() * FORCE < 1.1e-5
     assert np.allclose(found.get_center_of_mass(), 0, atol=1e-12)
@@ -95,7 +101,7 @@ def test_minima_of_the_source(source):
 
 def test_stereocentre_has_no_mirror_image(source, halomethane):
     assert mirror_image(halomethane) is None
-    (found,) = minima([halomethane], source)
+    (found,) = atoms_of(minima([halomethane], source))
     x = halomethane.positions
     volumes = [np.linalg.det(y[1:4] - y[4]) for y in (x, found.positions)]
     assert volumes[0] * volumes[1] > 0
@@ -107,12 +113,33 @@ def test_mirror_image_of_trans_ethanol_is_itself(trans):
 
 def test_other_atoms_are_refused(source, trans, gauche):
     exchanged = gauche[[1, 2, 0, 3, 4, 5, 6, 7, 8]]
-    with pytest.raises(LabelError, match="conformer 1 has other atoms, or in another order"):
+    with pytest.raises(LabelError, match="conformer 2 has other atoms, or in another order"):
         minima([trans, exchanged], source)
 
 
 def test_unconverged_optimisation_is_refused(source, gauche):
     distorted = gauche.copy()
     distorted.rattle(0.1, seed=1)
-    with pytest.raises(LabelError, match="conformer 1 with GFN2-xTB did not converge in 3 steps"):
+    with pytest.raises(LabelError, match="conformer 2 of 2 with .* did not converge in 3 steps"):
         minima([gauche, distorted], source, steps=3)
+
+
+def test_saddle_points_are_left_both_ways(source):
+    """Planar ammonia: both sides are one minimum, its own mirror image but for the labels."""
+    flat = Atoms("NH3", [[0, 0, 0], [1.0, 0, 0], [-0.5, 3**0.5 / 2, 0], [-0.5, -(3**0.5) / 2, 0]])
+    with pytest.warns(FFLUXWarning, match="the start comes to a saddle point .* followed both"):
+        found = minima([flat], source)
+    assert len(found) == 1
+    for minimum in found:
+        volume = np.linalg.det(minimum.atoms.positions[1:] - minimum.atoms.positions[0])
+        assert abs(volume) > 0.3
+        normal_mode_displacements(minimum.atoms, minimum.hessian, 300.0, 1, seed=0)
+
+
+def test_symmetric_start_of_ethanol(source, trans):
+    """H-O-C-C of 0 degrees is a saddle point between the two gauche conformers."""
+    start = trans.copy()
+    start.set_dihedral(8, 2, 1, 0, 0.0, indices=[8])
+    with pytest.warns(FFLUXWarning, match="conformer 2 of 2 comes to a saddle point"):
+        found = atoms_of(minima([trans, start], source))
+    assert sorted(round(torsion(atoms) / 60) % 6 for atoms in found) == [1, 3, 5]

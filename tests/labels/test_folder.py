@@ -11,23 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import read
 
-from ase_fflux.base.errors import FFLUXError, LabelError
+from ase_fflux.base.errors import FFLUXError, FFLUXWarning, LabelError
+from ase_fflux.base.units import BOHR
 from ase_fflux.labels import dataset, sampling
 from ase_fflux.labels import folder as labelling
 from ase_fflux.labels.dataset import count_labels, read_dataset
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.source import Rejected
 from ase_fflux.labels.tblite_source import GFN2
 
 pytest.importorskip("tblite.interface", exc_type=ImportError)
 
 INPUT = Path(__file__).resolve().parents[2] / "models" / "inputs" / "water.xyz"
 SETTINGS = LabelSettings(test_frames=4, seed=2)
-LABELS, TEST, HESSIAN = 12, 4, 18
-"""Training and test labels; calculations of the Hessian, after the first training label."""
+LABELS, TEST = 12, 4
+"""Training and test labels; those come first."""
 EQUILIBRATION, TIME_STEP = 20.0, 2.0
+CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +85,7 @@ def work(tmp_path):
 def test_files_are_what_is_returned(finished):
     training, test = label(finished, Stopping(0, AssertionError("labelled again")))
     names = sorted(path.name for path in finished.iterdir())
-    assert names == ["build.json", "labels.xyz", "minima.xyz", "test.xyz"]
+    assert names == ["build.json", "hessians.npz", "labels.xyz", "minima.xyz", "test.xyz"]
     for found, name in ((training, "labels.xyz"), (test, "test.xyz")):
         stored = read_dataset(finished / name)
         assert np.array_equal(found.geometries, stored.geometries)
@@ -143,11 +147,10 @@ class TestInterrupted:
         ("calls", "labels", "error"),
         [
             (TEST, 0, KeyboardInterrupt()),
-            (TEST + 1 + 5, 1, RuntimeError()),
-            (TEST + HESSIAN + 7, 7, LabelError("no licence")),
-            (TEST + HESSIAN + LABELS - 1, LABELS - 1, KeyboardInterrupt()),
+            (TEST + 7, 7, LabelError("no licence")),
+            (TEST + LABELS - 1, LABELS - 1, KeyboardInterrupt()),
         ],
-        ids=["first", "in the Hessian", "in the middle", "last"],
+        ids=["first", "in the middle", "last"],
     )
     def test_while_labelling(self, finished, work, calls, labels, error):
         with pytest.raises(type(error)):
@@ -155,8 +158,7 @@ class TestInterrupted:
         self.check(work, finished, labels)
 
     def test_again_and_again(self, finished, work):
-        # the first stops in the Hessian, which every other one repeats
-        for calls in (TEST + 6, HESSIAN + 4, HESSIAN + 4):
+        for calls in (TEST + 1, 4, 4):
             with pytest.raises(KeyboardInterrupt):
                 label(work, Stopping(calls, KeyboardInterrupt()))
         self.check(work, finished, 9)
@@ -188,8 +190,19 @@ class TestInterrupted:
             patch.setattr(labelling, "minima", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 label(work)
-        (work / "minima.part.xyz").write_text("3\nhalf a fi")
         self.check(work, finished, 0, test=0)
+
+    def test_hessians_that_are_lost_are_calculated_again(self, finished, work):
+        """As in folders of earlier versions; the minima stay."""
+        for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"rubbish")):
+            shutil.copytree(finished, work, dirs_exist_ok=True)
+            damage(work / "hessians.npz")
+            label(work, Stopping(0, AssertionError("labelled again")))
+            hessians = [LabelFolder(folder, [read(INPUT)], GFN2(), SETTINGS).minima_with_hessians()
+                        for folder in (work, finished)]
+            assert np.allclose(*(one.hessian for one, in hessians), atol=1e-6)
+            (work / "hessians.npz").write_bytes((finished / "hessians.npz").read_bytes())
+            assert contents(work) == contents(finished)
 
     @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
     def test_killed(self, finished, work):
@@ -206,7 +219,7 @@ labelling._INTERVAL = -1.0  # every label is written at once
 sampling.EQUILIBRATION, sampling.TIME_STEP = {EQUILIBRATION}, {TIME_STEP}
 
 class Killed(GFN2):
-    calls = {TEST + HESSIAN + 7}
+    calls = {TEST + 7}
     def label(self, atoms):
         self.calls -= 1
         if self.calls == 0:
@@ -227,7 +240,7 @@ labels.training({LABELS})
     def test_torn_frame_is_dropped(self, finished, work):
         """What a power cut in the middle of a write leaves."""
         with pytest.raises(KeyboardInterrupt):
-            label(work, Stopping(TEST + HESSIAN + 5, KeyboardInterrupt()))
+            label(work, Stopping(TEST + 5, KeyboardInterrupt()))
         complete = (finished / "labels.xyz").read_bytes()
         torn = work / "labels.xyz"
         torn.write_bytes(complete[: torn.stat().st_size + 300])
@@ -273,22 +286,22 @@ class TestRefused:
     )
     def test_other_settings(self, refuse, change):
         refuse(
-            "work belongs to a build with other settings", settings=replace(SETTINGS, **change)
+            f"work belongs to a build with other settings .settings.{next(iter(change))} was",
+            settings=replace(SETTINGS, **change)
         )
 
     def test_other_charge(self, refuse):
-        settings = replace(SETTINGS, charge=-2)
-        refuse("belongs to a build with other settings", source=GFN2(-2), settings=settings)
+        refuse(r"\(source.charge was 0, is -2\)", source=GFN2(-2))
 
     def test_other_geometries(self, refuse):
-        refuse("other settings or geometries", conformers=[molecule("H2O")])
-        refuse("other settings or geometries", conformers=[molecule("H2CO")])
+        refuse("other settings .conformers was ", conformers=[molecule("H2O")])
+        refuse("other settings .conformers was ", conformers=[molecule("H2CO")])
 
     def test_other_source(self, refuse):
         class Other(GFN2):
             method = "other"
 
-        refuse("belongs to a build with other settings", source=Other())
+        refuse("source.method was \"GFN2-xTB\", is \"other\"", source=Other())
 
     def test_foreign_folder(self, begun, refuse):
         (begun / "build.json").unlink()
@@ -297,7 +310,7 @@ class TestRefused:
     def test_damaged_record(self, begun, refuse):
         record = begun / "build.json"
         record.write_text(record.read_text()[:50])
-        refuse("build.json cannot be read")
+        refuse("build.json is damaged")
 
     def test_damaged_labels(self, begun, refuse):
         labels = begun / "labels.xyz"
@@ -325,3 +338,72 @@ def test_half_of_the_labels_are_from_dynamics():
 def test_record_is_plain_json(finished):
     record = json.loads((finished / "build.json").read_text())
     assert record["settings"]["seed"] == 2 and len(record["conformers"]) == 1
+
+
+class TestCheckedFirst:
+    """What is refused leaves no folder, and no folder without labels stands in the way."""
+
+    def test_refused_inputs_make_no_folder(self, work):
+        ammonium = Atoms("NH4", np.vstack([np.zeros(3), 0.6 * CORNERS]))
+        with pytest.raises(LabelError, match="NH4 with charge 0 has 11 electrons"):
+            label(work, conformers=[ammonium])
+        assert not work.exists()
+        LabelFolder(work, [ammonium], GFN2(charge=1), SETTINGS)
+        LabelFolder(work, [ammonium], GFN2(charge=1), replace(SETTINGS, seed=5))
+        assert json.loads((work / "build.json").read_text())["settings"]["seed"] == 5
+
+    def test_periodic_and_triplet(self, work):
+        water = read(INPUT)
+        water.set_cell([9, 9, 9])
+        water.pbc = True
+        with pytest.raises(LabelError, match="is periodic"):
+            label(work, conformers=[water])
+        with pytest.raises(LabelError, match="--spin 2"):
+            label(work, conformers=[molecule("O2")])
+        assert not work.exists()
+
+
+class Picky(GFN2):
+    """Rejects every third geometry."""
+
+    def __init__(self, every=3):
+        super().__init__()
+        self.calls, self.every = 0, every
+
+    def label(self, atoms):
+        self.calls += 1
+        if round(1e6 * abs(atoms.positions[1, 0])) % self.every == 0:
+            raise Rejected("an integration error of\n1e-2 Ha")
+        return super().label(atoms)
+
+
+class TestRejected:
+    def test_counted_and_left_out(self, work):
+        with pytest.warns(FFLUXWarning, match=r"rejected \d+ geometries beside 12 labels"):
+            training, test = label(work, Picky())
+        assert len(training) == LABELS and len(test) == TEST
+        lines = (work / "labels-rejected.txt").read_text().splitlines()
+        assert lines and all("K: an integration error of 1e-2 Ha" in line for line in lines)
+        assert not any(round(1e6 * abs(x)) % 3 == 0 for x in training.geometries[:, 1, 0] * BOHR)
+
+    @pytest.mark.filterwarnings("ignore::ase_fflux.base.errors.FFLUXWarning")
+    def test_resumed_where_it_stopped(self, work):
+        label(work, Picky())
+        whole = contents(work)
+        shutil.rmtree(work)
+        for _ in range(3):
+            source = Picky()
+            def stopping(atoms, source=source):
+                if source.calls == 5:
+                    raise KeyboardInterrupt
+                return Picky.label(source, atoms)
+
+            source.label = stopping
+            with pytest.raises(KeyboardInterrupt):
+                label(work, source)
+        label(work, Picky())
+        assert contents(work) == whole
+
+    def test_too_many(self, work):
+        with pytest.raises(FFLUXError, match="rejected 16 geometries for 0 labels"):
+            label(work, Picky(every=1))

@@ -11,10 +11,10 @@ from ase.io import read
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
+from ase_fflux.labels.differences import hessian
 from ase_fflux.labels.sampling import (
     SOFT_DISPLACEMENT,
     Portion,
-    hessian,
     molecular_dynamics,
     normal_mode_displacements,
     sample,
@@ -55,7 +55,7 @@ class Springs:
         return self
 
     def hessian(self, atoms):
-        return hessian(atoms, self)
+        return hessian(atoms, self.calculator())
 
     def calculator(self):
         return SpringCalculator(self)
@@ -102,14 +102,14 @@ def test_hessian_of_springs(cluster, springs):
         expected[i, :, i] += 20.0 * np.outer(unit, unit)
         expected[i, :, j] -= 20.0 * np.outer(unit, unit)
     expected = expected.reshape(12, 12) * BOHR**2 / HARTREE
-    assert np.allclose(hessian(cluster, springs, step=1e-3), expected, atol=1e-6)
+    assert np.allclose(hessian(cluster, springs.calculator(), step=1e-3), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [10.0, 50.0])
 def test_displacements_have_harmonic_energy_and_no_rigid_motion(cluster, springs, temperature):
     """<V> = 6 kT/2; each geometry keeps centre of mass and Eckart frame of the minimum."""
     frames = normal_mode_displacements(
-        cluster, hessian(cluster, springs), temperature, 4000, seed=1
+        cluster, springs.hessian(cluster), temperature, 4000, seed=1
     )
     energies = [springs.evaluate(atoms.positions)[0] for atoms in frames]
     assert np.mean(energies) == pytest.approx(3 * units.kB * temperature, rel=0.05)
@@ -135,7 +135,7 @@ def test_linear_molecules_have_one_more_mode():
 
 
 def test_soft_modes_are_capped(cluster):
-    matrix = hessian(cluster, Springs(cluster.positions, constant=1e-4))
+    matrix = Springs(cluster.positions, constant=1e-4).hessian(cluster)
     frames = normal_mode_displacements(cluster, matrix, 300.0, 500, seed=0)
     moves = np.array([a.positions for a in frames])
     moves -= cluster.positions - cluster.get_center_of_mass()
@@ -145,7 +145,7 @@ def test_soft_modes_are_capped(cluster):
 
 def test_saddle_point_is_refused(cluster, springs):
     with pytest.raises(LabelError, match=r"CNOF is not at a minimum \(mode of \d+i cm"):
-        normal_mode_displacements(cluster, -hessian(cluster, springs), 300.0, 1, seed=0)
+        normal_mode_displacements(cluster, -springs.hessian(cluster), 300.0, 1, seed=0)
 
 
 def test_dynamics_have_the_temperature(cluster, springs):
@@ -286,4 +286,4 @@ def test_inputs_of_the_bundled_models_are_minima(name, formula, frames):
         assert atoms.get_chemical_formula("hill") == formula
         gradient = source.label(atoms).gradient * FORCE
         assert np.linalg.norm(gradient, axis=1).max() < 1e-4
-        normal_mode_displacements(atoms, hessian(atoms, source), 300.0, 1, seed=0)
+        normal_mode_displacements(atoms, hessian(atoms, source.calculator()), 300.0, 1, seed=0)
