@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ase.optimize import BFGS
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
-from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.differences import dipole_derivatives
+from ase_fflux.labels.label import Dataset
+from ase_fflux.labels.source import LabelSource
 from ase_fflux.model.molecule import MoleculeModel
-from ase_fflux.simulate.vibrations.analysis import vibrations
+from ase_fflux.simulate.vibrations.analysis import is_linear, normal_modes, vibrations
+from ase_fflux.simulate.vibrations.infrared import mode_intensities
 from ase_fflux.topology import superposition
 
 _RATTLE = 0.01
@@ -39,11 +43,18 @@ class HeldOutErrors:
 
 @dataclass(frozen=True)
 class MinimumErrors:
-    """Errors at one minimum; ``rmsd`` after superposition, wavenumbers mode by mode."""
+    """Errors at one minimum; ``rmsd`` after superposition, wavenumbers mode by mode.
+
+    Infrared intensities are those of the label source's own normal modes at its own minimum, with
+    dipole derivatives of the model and of the source: modes that lie close to each other do not
+    mix otherwise in the one than in the other. None where one of them has no dipoles.
+    """
 
     rmsd_angstrom: float
     wavenumber_mae_per_cm: float
     wavenumber_max_per_cm: float
+    intensity_mae_km_per_mol: float | None = None
+    intensity_max_km_per_mol: float | None = None
 
 
 def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
@@ -79,8 +90,10 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
     )
 
 
-def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
-    """Optimised geometry and harmonic wavenumbers against the source's own.
+def minimum_errors(
+    minimum: Atoms, calculator: Calculator, source: LabelSource, hessian: np.ndarray | None = None
+) -> MinimumErrors:
+    """Optimised geometry, harmonic wavenumbers and infrared intensities against the source's own.
 
     Parameters
     ----------
@@ -88,16 +101,16 @@ def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
         A minimum of the source.
     calculator : Calculator
         Of the model.
-    source : label source
-        With ``calculator()``.
+    source : LabelSource
+        What the model is of.
+    hessian : (3N, 3N) array, optional
+        The source's second derivatives at the minimum (hartree/bohr^2), if they are known.
 
     Raises
     ------
     TrainingError
         If the optimisation with the model does not converge.
     """
-    expected = minimum.copy()
-    expected.calc = source.calculator()
     atoms = minimum.copy()
     atoms.rattle(_RATTLE, rng=np.random.default_rng(0))  # not to stay where it starts
     atoms.calc = calculator
@@ -106,12 +119,35 @@ def minimum_errors(minimum: Atoms, calculator, source) -> MinimumErrors:
             "the model has no minimum that 1000 steps from one of the label source find; train on "
             "more labels, or on geometries nearer to the minimum"
         )
-    difference = vibrations(atoms).wavenumbers - vibrations(expected).wavenumbers
+    hessian = source.hessian(minimum) if hessian is None else hessian
+    masses = minimum.get_masses()
+    wavenumbers, modes, _ = normal_modes(
+        hessian * FORCE / BOHR, masses, minimum.positions, is_linear(minimum.positions)
+    )
+    difference = np.abs(vibrations(atoms).wavenumbers - wavenumbers)
+    normal_coordinates = modes / np.repeat(np.sqrt(masses), 3)
+    off = [
+        mode_intensities(d, normal_coordinates)
+        for d in _dipole_derivatives(minimum, calculator, source)
+    ]
+    intensity = np.abs(off[0] - off[1]) if off else None
     return MinimumErrors(
         rmsd_angstrom=superposition(atoms.positions, minimum.positions),
-        wavenumber_mae_per_cm=float(np.abs(difference).mean()),
-        wavenumber_max_per_cm=float(np.abs(difference).max()),
+        wavenumber_mae_per_cm=float(difference.mean()),
+        wavenumber_max_per_cm=float(difference.max()),
+        intensity_mae_km_per_mol=None if intensity is None else float(intensity.mean()),
+        intensity_max_km_per_mol=None if intensity is None else float(intensity.max()),
     )
+
+
+def _dipole_derivatives(minimum: Atoms, calculator, source) -> list[np.ndarray]:
+    """Those of the model and of the source (3N, 3) in e; empty where one of them has none."""
+    try:
+        model = dipole_derivatives(minimum, calculator)
+    except PropertyNotImplementedError:
+        return []
+    reference = source.dipole_derivatives(minimum)
+    return [] if reference is None else [model, reference]
 
 
 def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, float, str]]:
@@ -126,14 +162,16 @@ def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, f
         ("dipole RMSE", test.dipole_rmse_e_angstrom, "e A"),
         ("smallest coverage", test.coverage_min, ""),
     ]
-    rows = [row for row in rows if row[1] is not None]
     for number, errors in enumerate(minima, 1):
         rows += [
             (f"minimum {number}: geometry RMSD", errors.rmsd_angstrom, "A"),
             (f"minimum {number}: wavenumber MAE", errors.wavenumber_mae_per_cm, "cm-1"),
             (f"minimum {number}: wavenumber, largest error", errors.wavenumber_max_per_cm, "cm-1"),
+            (f"minimum {number}: IR intensity MAE", errors.intensity_mae_km_per_mol, "km/mol"),
+            (f"minimum {number}: IR intensity, largest error", errors.intensity_max_km_per_mol,
+             "km/mol"),
         ]
-    return rows
+    return [row for row in rows if row[1] is not None]
 
 
 def _rms(values: np.ndarray) -> float:

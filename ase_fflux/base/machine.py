@@ -11,6 +11,11 @@ from threadpoolctl import ThreadpoolController
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """Variables by which the environment sets the threads of linear algebra, read when it is loaded."""
 
+_CONTROL_GROUPS = (
+    "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+"""Files of Linux with the limit in bytes, versions 2 and 1."""
+
 _ROWS_OF_THREADS = 2000
 """Rows of a matrix from which on several threads are worth the risk of a busy machine.
 
@@ -41,6 +46,23 @@ def threads_for(rows: int, most: int) -> int:
 def memory_available() -> float:
     """Bytes that can be had without swapping."""
     return float(psutil.virtual_memory().available)
+
+
+def memory_of_machine() -> float:
+    """Bytes of physical memory, or what a control group (a container, a batch job) leaves of it.
+
+    Not what happens to be free: that would make results depend on what else runs.
+    """
+    limits = [float(psutil.virtual_memory().total)]
+    for path in _CONTROL_GROUPS:
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdecimal():  # "max" is none
+            limits.append(float(text))
+    return min(limits)
 
 
 @contextmanager

@@ -29,8 +29,8 @@ example:
 
 The working folder NAME-build keeps minima and labels (extended xyz). A build that was interrupted
 goes on where it stopped when it is started again; no finished label is lost. The last line of the
-report says what more labels would bring: add them with a larger --labels and another -o, or after
-moving the model away.
+report says what more labels would bring: the same command with a larger --labels adds them. A
+model that is there is kept as NAME.fflux.~1~.
 
 Exit status: 0 done, 2 error, 130 interrupted.
 """
@@ -56,6 +56,8 @@ def add_parser(subparsers) -> None:
     add("--labels", type=options.natural, metavar="N",
         help=f"training labels (default: {_LABELS}, with --energies-only {_ENERGIES_ONLY}); the "
         "same command with a larger N adds to those that are there")
+    add("--test-temperature", type=options.positive, default=300.0, metavar="T",
+        help="of the test trajectory, in K (default: %(default)g); lower it for what falls apart")
     add("--temperature", type=options.positive, default=500.0, metavar="T",
         help="of the dynamics that half of them come from, in K (default: %(default)g); lower it "
         "for what falls apart")
@@ -72,10 +74,25 @@ def add_parser(subparsers) -> None:
         help="let equivalent atoms learn apart, and no label from its mirror image (default: with "
         "symmetry)")
     add("--test-frames", type=options.natural, default=500, metavar="N",
-        help="frames of the 300 K test trajectory (default: %(default)s)")
+        help="frames of the test trajectory (default: %(default)s)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
+    add("--spin", type=_unpaired, metavar="N",
+        help="unpaired electrons, through spin-polarised GFN2-xTB (default: 0, unless two have a "
+        "lower energy, which is refused)")
+    add("--memory", type=options.positive, metavar="GB",
+        help="that the training may use; gradients that do not fit are left out, with a warning "
+        "(default: half of the machine's)")
     add_training(parser)
     parser.set_defaults(seed=1)
+
+
+def _unpaired(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
+_unpaired.__name__ = "number of unpaired electrons"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,21 +112,27 @@ def run(args: argparse.Namespace) -> int:
         output = output.with_name(output.name + ".fflux")
     folder = output.with_name(output.stem + "-build")
     sampling = LabelSettings(
-        temperature=args.temperature, test_frames=args.test_frames, seed=args.seed,
-        charge=args.charge,
+        temperature=args.temperature, test_frames=args.test_frames,
+        test_temperature=args.test_temperature, seed=args.seed,
     )
     usual = _ENERGIES_ONLY if args.energies_only else _LABELS
     settings = BuildSettings(args.labels or usual, sampling, args.goal, args.stop)
     training = settings_of(args)
     if not args.energies_only:
-        training = JointTraining(moments=training, symmetry=not args.no_symmetry)
-    elif args.stop or args.no_symmetry:
-        option = "--stop" if args.stop else "--no-symmetry"
-        raise FFLUXError(f"{option} does not go with --energies-only: leave one of them out")
+        training = JointTraining(
+            moments=training, symmetry=not args.no_symmetry, memory=args.memory
+        )
+    elif given := [
+        name for name, value in (
+            ("--stop", args.stop), ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
+        ) if value
+    ]:
+        raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
+    source = GFN2(args.charge, args.spin)
     try:
         with held(str(output).removesuffix(output.suffix), args.command):
             result = build(
-                conformers, output, GFN2(args.charge), settings, training,
+                conformers, output, source, settings, training,
                 folder, command=args.command, progress=options.progress, say=print,
             )
     except KeyboardInterrupt:
@@ -117,8 +140,9 @@ def run(args: argparse.Namespace) -> int:
         return 130
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
-    print(f"errors against {GFN2.method}, {result.test.frames} frames at "
-          f"{sampling.test_temperature:g} K and {len(result.minima)} minima:")
+    print(f"errors against {source.method}, {result.test.frames} frames at "
+          f"{sampling.test_temperature:g} K and {len(result.minima)} minim"
+          f"{'um' if len(result.minima) == 1 else 'a'}:")
     for line in quantities(table(result.test, result.minima)):
         print(line)
     if result.curve is not None:

@@ -56,6 +56,9 @@ def add_parser(subparsers) -> None:
         "training below concern the moments (default: energies alone, each atom by itself)")
     add("--no-symmetry", action="store_true",
         help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
+    add("--memory", type=options.positive, metavar="GB",
+        help="with --gradients, what the training may use; gradients that do not fit are left out, "
+        "with a warning (default: half of the machine's)")
     add("--moments", choices=MOMENTS, default="shared",
         help="what to train beside the energies: all moments of an atom with one kernel, which "
         "costs little more than one of them; each with its own; charges alone; or nothing "
@@ -126,8 +129,9 @@ def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
         output = _output(args, data.system)
         until_done.enter_context(held(prefix_of(output), args.command))
         return train_gradients(args, data, output, settings)
-    if args.no_symmetry:
-        raise FFLUXError("--no-symmetry belongs to --gradients: leave it out, or give both")
+    for name, value in (("--no-symmetry", args.no_symmetry), ("--memory", args.memory)):
+        if value:
+            raise FFLUXError(f"{name} belongs to --gradients: leave it out, or give both")
     with _executor(args.scheduler) as executor:
         data = _read(args, settings.seed)
         output = _output(args, data.system)

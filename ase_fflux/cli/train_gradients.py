@@ -47,7 +47,9 @@ def train_gradients(
         )
     prefix = prefix_of(output)
     folder = Path(prefix + "-train")
-    training = JointTraining(moments=settings, which=args.moments, symmetry=not args.no_symmetry)
+    training = JointTraining(
+        moments=settings, which=args.moments, symmetry=not args.no_symmetry, memory=args.memory
+    )
     asked = {
         "gradients": True, "settings": settings.record(), "moments": args.moments,
         "energies": training.energies.record(), "symmetry": training.symmetry,

@@ -28,6 +28,9 @@ TIME_STEP = 0.5
 FRICTION = 0.01
 """1/fs; thermalises within 0.1 ps."""
 
+STRIDE = 20.0
+"""fs between frames."""
+
 EQUILIBRATION = 1000.0
 """fs before the first frame of a trajectory."""
 
@@ -142,7 +145,7 @@ def sample(
 
 
 def molecular_dynamics(
-    atoms: Atoms, engine, temperature: float, n_frames: int, *, seed, stride_fs: float = 20.0
+    atoms: Atoms, engine, temperature: float, n_frames: int, *, seed, stride_fs: float = STRIDE
 ) -> Iterator[Atoms]:
     """Frames of a Langevin trajectory, one at a time.
 
@@ -207,6 +210,11 @@ def molecular_dynamics(
         if frame >= 0:
             yield Atoms(atoms.numbers, intact)
         frame += 1
+
+
+def sampling_steps(frames: int, trajectories: int, stride_fs: float = STRIDE) -> int:
+    """Steps of dynamics that so many frames of so many trajectories take."""
+    return round((frames * stride_fs + trajectories * EQUILIBRATION) / TIME_STEP)
 
 
 def _set_thermal_momenta(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:

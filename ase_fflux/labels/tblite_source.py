@@ -107,8 +107,8 @@ class GFN2:
             raise LabelError(f"{self.method}: no atoms")
         if atoms.pbc.any():
             raise LabelError(
-                f"{self.method}: {atoms.symbols} is periodic; only molecules are labelled: take "
-                'its Lattice out or set pbc="F F F" if the cell is only a box'
+                f"{self.method}: {atoms.symbols} is periodic; only molecules are labelled: if the "
+                'cell is only a box, set pbc="F F F", or give --vacuum'
             )
         if (unknown := np.flatnonzero((atoms.numbers < 1) | (atoms.numbers > _LAST))).size:
             raise LabelError(

@@ -1,13 +1,14 @@
 """From labels with gradients to the model of a molecule: energies together, moments beside them."""
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ase_fflux.base import store
-from ase_fflux.base.errors import TrainingError
-from ase_fflux.base.machine import cores, memory_available, threads_here
+from ase_fflux.base.errors import FFLUXWarning, TrainingError
+from ase_fflux.base.machine import cores, memory_of_machine, threads_here
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.checks import believe
 from ase_fflux.labels.dataset import Dataset
@@ -26,8 +27,11 @@ from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
 from ase_fflux.training.shared_moments import moment_jobs, shared_moments
 
-_SHARE = 0.8
-"""Of the free memory that a solution may use."""
+SHARE = 0.5
+"""Of the machine's memory that a solution may use where nothing else is said."""
+
+_SEARCH = 5.0
+"""Operations of the likelihood with its gradient, relative to a solution of the same labels."""
 _NOISE = "variance", "energy_noise", "gradient_noise"
 
 
@@ -45,12 +49,20 @@ class JointTraining:
         Which moments, one of `ase_fflux.training.molecule.MOMENTS`.
     symmetry : bool
         Whether equivalent atoms share processes and every label stands for its images.
+    memory : float, optional
+        GB that a solution may use; where that does not hold all gradients, some are left out, with
+        a warning. Default: half of the machine's memory (`SHARE`).
     """
 
     energies: JointSettings = field(default_factory=JointSettings)
     moments: TrainingSettings = field(default_factory=TrainingSettings)
     which: str = MOMENTS[0]
     symmetry: bool = True
+    memory: float | None = None
+
+    def __post_init__(self):
+        if self.memory is not None and not self.memory > 0:
+            raise TrainingError(f"the memory to use must be above zero, not {self.memory} GB")
 
 
 class JointTrainer:
@@ -76,6 +88,8 @@ class JointTrainer:
     alf : (N, 3) int array
         Local frames; those of equivalent atoms correspond.
     data : JointData
+    memory : float
+        GB that a solution may use.
     steps : tuple of Step
         Of the last search.
 
@@ -101,6 +115,9 @@ class JointTrainer:
             dataset.symbols, self.reference, training.symmetry
         )
         self.threads = threads_here(cores())
+        self.memory = training.memory
+        if self.memory is None:
+            self.memory = round(SHARE * memory_of_machine() / 1e9, 1)
         self.data = self.observations(np.arange(len(dataset)))
         self.steps: tuple[Step, ...] = ()
 
@@ -116,13 +133,23 @@ class JointTrainer:
     def plan(self) -> str:
         """Size, memory and time of the solution, in words."""
         energies, gradients = self.data.n_observed
-        cost = solution_cost(self.data)
         return (
             f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {energies} atomic "
-            f"energies and {gradients} components of gradients, {cost.memory / 1e9:.1f} GB, about "
-            f"{max(cost.seconds(self.threads), 1.0):.0f} s on {self.threads} "
-            f"thread{'s'[:self.threads - 1]} to solve"
+            f"energies and {gradients} components of gradients, "
+            f"{solution_cost(self.data).memory / 1e9:.1f} of {self.memory:g} GB, about "
+            f"{max(self.seconds, 1.0):.0f} s on {self.threads} thread{'s'[:self.threads - 1]} to "
+            "search and solve"
         )
+
+    @property
+    def seconds(self) -> float:
+        """A rough time of the search and of one solution; without the moments."""
+        total = solution_cost(self.data).seconds(self.threads)
+        settings = self.training.energies
+        for size, evaluations in zip(settings.sizes, settings.evaluations, strict=True):
+            source = self.data.select(np.arange(min(size, len(self.data))))
+            total += _SEARCH * evaluations * solution_cost(source).seconds(1)
+        return total
 
     def hyperparameters(self, progress=silent) -> Hyperparameters:
         """Those of the energies, found or read from the folder."""
@@ -156,7 +183,14 @@ class JointTrainer:
     def solve(self, hyperparameters: Hyperparameters, labels: np.ndarray | None = None):
         """The joint process of all labels, or of some (int array)."""
         data = self.data if labels is None else self.data.select(labels)
-        return solve(data, hyperparameters, self.threads, _SHARE * memory_available())
+        solved = solve(data, hyperparameters, self.threads, 1e9 * self.memory)
+        if left := len(data.with_gradient) - solved.n_gradients:
+            warnings.warn(
+                f"{left} of {len(data.with_gradient)} gradients are left out: "
+                f"{self.memory:g} GB may be used and all need "
+                f"{solution_cost(data).memory / 1e9:.1f} GB (--memory)", FFLUXWarning, stacklevel=2,
+            )
+        return solved
 
     def moments(self, progress=silent) -> list:
         """Processes of the moments."""
@@ -194,6 +228,8 @@ class JointTrainer:
         return {
             "energies": self.training.energies.record(),
             "gradients": energies.n_gradients,
+            "gradients_left_out": len(energies.gradient_weights) - energies.n_gradients,
+            "memory_gb": self.memory,
             "symmetry_operations": len(self.symmetry),
             "moments": self.training.moments.record() | {"which": self.training.which},
             "steps": [

@@ -6,6 +6,7 @@ is trained in its folder ``models``), so that a build that was interrupted goes 
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from ase import Atoms
@@ -19,12 +20,14 @@ from ase_fflux.assess.validate import (
     table,
 )
 from ase_fflux.base.errors import FFLUXError, GeometryError
-from ase_fflux.base.outputs import silent, versions
+from ase_fflux.base.outputs import OutputFiles, silent, versions
 from ase_fflux.base.units import BOHR
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.dataset import Dataset, count_labels
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.sampling import sampling_steps
+from ase_fflux.labels.source import LabelSource
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features
@@ -35,6 +38,8 @@ from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.molecule import molecule_jobs, molecule_model, training_record
 
 LEAST_LABELS = 20
+_WORTH_SAYING = 3.0
+"""Seconds of labelling from which on they are announced."""
 _ROUNDS = 0.25, 0.5, 1.0
 """Shares of the labels on which a learning curve is taken, and after which a goal may end it."""
 
@@ -77,7 +82,7 @@ class Build:
 def build(
     conformers: list[Atoms],
     output: Path,
-    source,
+    source: LabelSource,
     settings: BuildSettings,
     training: JointTraining | TrainingSettings,
     folder: Path,
@@ -92,8 +97,8 @@ def build(
     conformers : list of Atoms
         Starting geometries of all conformers, same atoms in the same order (Angstrom).
     output : Path
-        Bundle to write; must not exist.
-    source : label source
+        Bundle to write; what is there is kept as ``NAME.fflux.~1~``.
+    source : LabelSource
         Such as `GFN2`.
     settings : BuildSettings
         Labels.
@@ -111,36 +116,37 @@ def build(
     Raises
     ------
     FFLUXError
-        An output that exists, a folder with other settings, and what labelling and training raise.
+        A folder with other settings, a linear molecule of more than two atoms, and what labelling
+        and training raise.
     """
-    if output.exists():
-        raise FFLUXError(f"{output} exists already: move it away or choose another output")
     if settings.labels < LEAST_LABELS:
         raise FFLUXError(f"a build needs at least {LEAST_LABELS} labels")
+    for conformer in conformers:
+        # linear molecules are refused before anything is begun
+        choose_alf(conformer.get_chemical_symbols(), conformer.positions / BOHR)
     labels = LabelFolder(folder, conformers, source, settings.sampling)
-    found = labels.minima(progress)
-    reference = found[0].positions / BOHR
+    found = labels.minima_with_hessians(progress)
+    reference = found[0].atoms.positions / BOHR
     # what has no local frames is refused before it is labelled
-    _check_frames(found, training)
+    _check_frames([minimum.atoms for minimum in found], training)
+    if text := _plan(labels, found, source, settings):
+        say(text)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
     dataset, model, record, curve = trained(
         labels, reference, output.stem, settings, training, test, progress, say
     )
     errors = held_out_errors(model, test)
-    draft = folder / "untested.fflux"
-    draft.unlink(missing_ok=True)
-    write_bundle(draft, model)
-    calculator = FFLUX(str(draft))
+    calculator = FFLUX(model)
     with progress("testing minima", len(found)) as advance:
         at_minima = []
         for minimum in found:
-            at_minima.append(minimum_errors(minimum, calculator, source))
+            at_minima.append(minimum_errors(minimum.atoms, calculator, source, minimum.hessian))
             advance(1)
-    draft.unlink()
     model = replace(model, provenance={
         "label_source": source.method,
         "energies": source.energies,
+        "label_settings": dict(dataset.settings),
         "command": command,
         "settings": asdict(settings),
         "training": record,
@@ -150,9 +156,12 @@ def build(
             name: {"value": value, "unit": unit} for name, value, unit in table(errors, at_minima)
         },
         "learning_curve": None if curve is None else asdict(curve),
-        "versions": versions(),
+        "versions": versions() | dict(dataset.versions),
     })
-    write_bundle(output, model, replace=True)
+    files = OutputFiles(output.with_suffix(""), [output.suffix])
+    if moved := files.set_aside():
+        say(moved)
+    write_bundle(output, model)
     return Build(model, errors, at_minima, curve)
 
 
@@ -168,6 +177,53 @@ def _check_frames(minima, training) -> None:
                 features(geometry[None], alf, atom)
             except GeometryError as error:
                 raise GeometryError(f"minimum {number}: {error}") from None
+
+
+def _plan(labels: LabelFolder, minima, source, settings: BuildSettings) -> str:
+    """Time of what is still to be labelled and of the tests at minima, by one calculation each.
+
+    Empty where nothing is to be labelled, or in a few seconds.
+    """
+    sampling = settings.sampling
+    labelled = steps = 0
+    for name, portions, count in (
+        ("labels.xyz", sampling.training(), settings.labels),
+        ("test.xyz", sampling.test(), sampling.test_frames),
+    ):
+        missing = max(count - count_labels(labels.folder / name), 0)
+        labelled += missing
+        if missing:  # the dynamics before the first missing frame are repeated
+            steps += sum(
+                sampling_steps(round(p.share * count), len(minima))
+                for p in portions if p.kind == "md"
+            )
+    if not labelled:
+        return ""
+    if source.gives.dipole:
+        labelled += 6 * len(minima[0].atoms) * len(minima)  # infrared intensities
+    seconds = labelled * _force_seconds(source, minima[0].atoms)
+    seconds += steps * _force_seconds(source.engine, minima[0].atoms)
+    if seconds < _WORTH_SAYING:
+        return ""
+    return f"labelling and tests take about {_duration(seconds)}; the training is said after it"
+
+
+def _force_seconds(surface, atoms: Atoms) -> float:
+    """Time of one energy with forces: of a cheap one the shortest of three."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < 1.0:
+        moved = Atoms(atoms.numbers, atoms.positions)
+        moved.calc = surface.calculator()
+        start = perf_counter()
+        moved.get_forces()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _from_energies(labels, reference, name, settings, training, test, progress, say):

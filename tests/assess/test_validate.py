@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
 from scipy.spatial.transform import Rotation
 
 from ase_fflux.assess.validate import HeldOutErrors, held_out_errors, minimum_errors, table
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.differences import dipole_derivatives, hessian
 from ase_fflux.model.frames import features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel
@@ -122,6 +124,12 @@ class Source:
     def __init__(self, make):
         self.calculator = make
 
+    def hessian(self, atoms):
+        return hessian(atoms, self.calculator(), step=0.001)
+
+    def dipole_derivatives(self, atoms):
+        return dipole_derivatives(atoms, self.calculator())
+
 
 @pytest.fixture
 def stretched(springs, triangle):
@@ -137,6 +145,7 @@ def test_own_calculator_has_no_errors_at_its_minimum(triangle, stretched):
     errors = minimum_errors(triangle, stretched(), Source(stretched))
     assert errors.rmsd_angstrom < 1e-7
     assert errors.wavenumber_max_per_cm < 1e-3
+    assert errors.intensity_max_km_per_mol < 1e-9
 
 
 def test_optimisation_does_not_begin_at_the_minimum_of_the_source(triangle, springs, stretched):
@@ -160,6 +169,21 @@ def test_model_without_minimum_is_refused(triangle, springs, stretched):
         minimum_errors(triangle, repulsive, Source(stretched))
 
 
+class Scaled(Calculator):
+    """A calculator with dipoles 1.1 times as large."""
+
+    implemented_properties = ["energy", "forces", "dipole"]
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.other.calculate(self.atoms, ["energy"], all_changes)
+        self.results = dict(self.other.results, dipole=1.1 * self.other.results["dipole"])
+
+
 def test_own_calculator_of_gfn2_has_no_errors():
     pytest.importorskip("tblite.interface", exc_type=ImportError)
     from ase_fflux.labels.conformers import minima
@@ -167,9 +191,22 @@ def test_own_calculator_of_gfn2_has_no_errors():
 
     source = GFN2()
     (minimum,) = minima([Atoms(SYMBOLS, REFERENCE * units.Bohr)], source)
-    errors = minimum_errors(minimum, source.calculator(), source)
+    atoms = minimum.atoms
+    errors = minimum_errors(atoms, source.calculator(), source, minimum.hessian)
+    assert errors == minimum_errors(atoms, source.calculator(), source)
     assert errors.rmsd_angstrom < 1e-5
-    assert errors.wavenumber_max_per_cm < 0.01
+    assert errors.wavenumber_max_per_cm < 0.15  # other steps of the differences
+    assert errors.intensity_max_km_per_mol == 0
+    # the intensities are those of the vibrations of the source
+    atoms.calc = source.calculator()
+    known = vibrations(atoms)
+    charged = minimum_errors(atoms, Scaled(source.calculator()), source)
+    assert charged.intensity_mae_km_per_mol == pytest.approx(
+        0.21 * known.ir_intensities.mean(), rel=1e-3
+    )
+    assert charged.intensity_max_km_per_mol == pytest.approx(
+        0.21 * known.ir_intensities.max(), rel=1e-3
+    )
 
 
 def test_known_errors_at_a_minimum(triangle, stretched):

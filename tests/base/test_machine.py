@@ -56,3 +56,17 @@ def test_small_sets_are_trained_on_one_thread(two_threads, transfer, monkeypatch
 def test_this_machine():
     assert 1 <= machine.cores() <= os.cpu_count()
     assert 1e7 < machine.memory_available() < 1e15
+
+
+def test_memory_of_the_machine_is_what_a_control_group_leaves(tmp_path, monkeypatch):
+    free = machine.memory_of_machine()
+    limits = {"one": "1000000\n", "none": "max\n", "two": "9223372036854771712"}
+    for name, text in limits.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "_CONTROL_GROUPS", (str(tmp_path / "missing"),))
+    physical = machine.memory_of_machine()
+    assert free <= physical
+    monkeypatch.setattr(machine, "_CONTROL_GROUPS", (str(tmp_path / "none"), str(tmp_path / "two")))
+    assert machine.memory_of_machine() == physical
+    monkeypatch.setattr(machine, "_CONTROL_GROUPS", (str(tmp_path / "none"), str(tmp_path / "one")))
+    assert machine.memory_of_machine() == 1e6

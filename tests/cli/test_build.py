@@ -5,13 +5,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
 import ase_fflux
 from ase_fflux import FFLUX
 from ase_fflux.cli.main import main
+from ase_fflux.formats.bundle import read_bundle
 from ase_fflux.labels import sampling
 from ase_fflux.labels.dataset import count_labels
 from ase_fflux.labels.tblite_source import GFN2
@@ -19,8 +22,8 @@ from ase_fflux.labels.tblite_source import GFN2
 pytest.importorskip("tblite.interface", exc_type=ImportError)
 
 SMALL = ("--labels", "24", "--test-frames", "3")
-TEST, HESSIAN = 3, 18
-"""Calculations of test labels, which come first, and of the Hessian after the first label."""
+TEST = 3
+"""Test labels, which come first."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +62,7 @@ def test_report(capsys):
     said, progress = capsys.readouterr()
     assert progress == ""  # no bar where there is no terminal
     assert "wrote water.fflux (0.0 MB, 24 training geometries)" in said
-    assert "errors against GFN2-xTB, 3 frames at 300 K and 1 minima" in said
+    assert "errors against GFN2-xTB, 3 frames at 300 K and 1 minimum:" in said
     (line,) = [line for line in said.splitlines() if line.strip().startswith("energy RMSE")]
     assert float(line.split()[2]) < 1 and line.endswith("kJ/mol")
     plan, *_ = said.splitlines()
@@ -118,19 +121,16 @@ def test_goal_and_stop(capsys):
 def test_more_labels_are_added_to_those_that_are_there(capsys):
     assert build() == 0
     kept = Path("water-build/labels.xyz").read_text()
-    assert build("--labels", "30") == 2  # the model is not overwritten
-    assert "exists already" in capsys.readouterr().err
-    assert Path("water-build/labels.xyz").read_text() == kept
-    Path("water.fflux").rename("small.fflux")
     assert build("--labels", "30") == 0
+    assert "kept the earlier output as water.fflux.~1~" in capsys.readouterr().out
     assert Path("water-build/labels.xyz").read_text().startswith(kept)
     assert count_labels("water-build/labels.xyz") == 30
     assert len(FFLUX("water.fflux").forcefield.models[0].geometries) == 30
-    assert len(FFLUX("small.fflux").forcefield.models[0].geometries) == 24
+    assert len(read_bundle("water.fflux.~1~").geometries) == 24
 
 
 def test_interrupt_and_resume(stop_after, capsys):
-    stop_after(TEST + 1 + HESSIAN + 4)
+    stop_after(TEST + 5)
     assert build() == 130
     said = capsys.readouterr().out
     assert "labels are kept in water-build" in said and "the same command goes on" in said
@@ -175,17 +175,47 @@ def test_ctrl_c():
     assert len(read(labels, ":")) == count_labels(labels)
 
 
-def test_existing_output_is_refused(capsys):
-    Path("water.fflux").write_text("precious")
+def test_refused_input_does_not_block_the_right_one(capsys):
+    """The charge was forgotten; the folder belongs to nobody yet."""
+    write("water.xyz", Atoms("NH4", 0.6 * np.array(
+        [[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+    )))
+    assert build() == 2
+    assert "11 electrons" in capsys.readouterr().err
+    assert os.listdir() == ["water.xyz"]
+    assert build("--charge", "1") == 0
+    assert read_bundle("water.fflux").charge == 1
+
+
+@pytest.mark.parametrize("options, words", [
+    ((), "set --spin 2"), (("--spin", "1"), "16 electrons, which cannot leave 1 unpaired"),
+])
+def test_oxygen(options, words, capsys):
+    write("water.xyz", molecule("O2"))
+    assert build(*options) == 2
+    assert words in capsys.readouterr().err
+    assert os.listdir() == ["water.xyz"]
+
+
+def test_radical(capsys):
+    write("water.xyz", molecule("CH3"))
+    assert build("--spin", "1", "--test-temperature", "200") == 0
+    said = capsys.readouterr().out
+    assert "errors against spGFN2-xTB, 3 frames at 200 K" in said
+    settings = read_bundle("water.fflux").provenance["label_settings"]
+    assert settings == {"accuracy": 1e-3, "charge": 0, "spin": 1}
+
+
+def test_periodic_input_is_refused(capsys):
+    write("water.xyz", molecule("H2O", cell=[9, 9, 9], pbc=True))
     assert build() == 2
     error = capsys.readouterr().err
-    assert error.startswith("fflux: error: water.fflux exists already") and error.count("\n") == 1
-    assert Path("water.fflux").read_text() == "precious"
-    assert not Path("water-build").exists()
+    assert "periodic" in error and "--vacuum" in error and error.count("\n") == 1
+    assert os.listdir() == ["water.xyz"]
 
 
 def test_other_settings_are_refused(stop_after, capsys):
-    stop_after(TEST + 1 + HESSIAN + 2)
+    stop_after(TEST + 3)
     build()
     before = Path("water-build/labels.xyz").read_text()
     capsys.readouterr()

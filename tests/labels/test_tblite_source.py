@@ -197,7 +197,7 @@ def test_is_a_label_source(source):
 def test_hessian_is_that_of_the_calculator(source):
     atoms = molecule("H2O")
     atoms.calc = source.calculator()
-    matrix = vibrations(atoms, distance=0.005).hessian * BOHR**2 / HARTREE
+    matrix = vibrations(atoms, distance=0.002).hessian * BOHR**2 / HARTREE
     assert np.allclose(source.hessian(atoms), matrix, atol=1e-7)
 
 

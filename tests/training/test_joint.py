@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ase_fflux.assess.validate import held_out_errors
-from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.errors import FFLUXWarning, TrainingError
+from ase_fflux.base.machine import memory_of_machine
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import read_bundle, write_bundle
 from ase_fflux.learn.gp.optimisers import LBFGS
@@ -170,14 +171,23 @@ def test_record_is_plain_json_without_times(trainer, energies):
     assert rung.startswith("ladder: 20 labels, ") and rung.endswith(", from source")
 
 
-def test_memory_decides_how_many_gradients_are_used(trainer, energies, monkeypatch):
+def test_memory_decides_how_many_gradients_are_used(labels, minimum, energies):
+    """What is asked for, not what happens to be free; told and written down."""
     h = energies.hyperparameters
-    needed = task.solution_cost(trainer.data, 10).memory
-    monkeypatch.setattr(task, "memory_available", lambda: needed / task._SHARE * 1.0001)
-    assert trainer.solve(h).n_gradients == 10
-    monkeypatch.setattr(task, "memory_available", lambda: 1e3)
+    roomy = JointTrainer(labels, minimum, TRAINING)
+    assert roomy.memory == pytest.approx(0.5e-9 * memory_of_machine(), abs=0.06)
+    needed = 1.0001e-9 * task.solution_cost(roomy.data, 10).memory
+    trainer = JointTrainer(labels, minimum, replace(TRAINING, memory=needed))
+    with pytest.warns(FFLUXWarning, match=r"14 of 24 gradients are left out: .* \(--memory\)"):
+        solved = trainer.solve(h)
+    assert solved.n_gradients == 10
+    record = trainer.record(solved)
+    assert record["gradients_left_out"] == 14 and record["memory_gb"] == needed
+    assert roomy.record(energies)["gradients_left_out"] == 0
     with pytest.raises(TrainingError, match="24 labels need .* use fewer labels"):
-        trainer.solve(h)
+        JointTrainer(labels, minimum, replace(TRAINING, memory=1e-6)).solve(h)
+    with pytest.raises(TrainingError, match="memory .* above zero, not 0 GB"):
+        replace(TRAINING, memory=0)
 
 
 @pytest.fixture(scope="module")

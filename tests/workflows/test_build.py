@@ -1,6 +1,7 @@
 """Whole builds of a water model, finished and interrupted."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,8 @@ SETTINGS = BuildSettings(labels=40, sampling=SAMPLING)
 TRAINING = JointTraining()
 ENERGIES_ONLY = TrainingSettings()
 EQUILIBRATION, TIME_STEP = 40.0, 1.6
-TEST, HESSIAN = 6, 18
-"""Calculations of test labels, which come first, and of the Hessian after the first label."""
+TEST = 6
+"""Test labels, which come first."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -165,7 +166,9 @@ class TestFinished:
     def test_working_folder_keeps_labels_and_nothing_temporary(self, finished, folder):
         assert sorted(path.name for path in folder.iterdir()) == ["water.fflux", "work"]
         names = sorted(path.name for path in (folder / "work").iterdir())
-        assert names == ["build.json", "labels.xyz", "minima.xyz", "models", "test.xyz"]
+        assert names == [
+            "build.json", "hessians.npz", "labels.xyz", "minima.xyz", "models", "test.xyz"
+        ]
         kept = {path.name for path in (folder / "work" / "models").iterdir()}
         assert "energies.npz" in kept and not any(name.endswith(".part") for name in kept)
         test = read_dataset(folder / "work" / "test.xyz")
@@ -232,7 +235,7 @@ class TestInterrupted:
     def test_while_labelling(self, finished, folder, tmp_path):
         """Elsewhere: `test_labelling`."""
         with pytest.raises(LabelError):
-            water(tmp_path, Stopping(TEST + HESSIAN + 7, LabelError("no licence")))
+            water(tmp_path, Stopping(TEST + 7, LabelError("no licence")))
         assert not (tmp_path / "water.fflux").exists()
         self.check(tmp_path, folder, 7)
 
@@ -256,21 +259,43 @@ def _interrupted(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("change", [dict(seed=3), dict(charge=-2)])
-def test_folder_of_other_labels_is_refused(finished, folder, tmp_path, change):
+@pytest.mark.parametrize("change, words", [
+    (dict(settings=sampled(seed=3)), "settings.seed was 2, is 3"),
+    (dict(source=GFN2(charge=-2)), "source.charge was 0, is -2"),
+])
+def test_folder_of_other_labels_is_refused(finished, folder, tmp_path, change, words):
     shutil.copytree(folder / "work", tmp_path / "work")
     before = contents(tmp_path)
-    with pytest.raises(FFLUXError, match="work belongs to a build with other settings"):
-        water(tmp_path, settings=sampled(**change))
+    with pytest.raises(FFLUXError, match=f"work belongs to a build with other .*{words}"):
+        water(tmp_path, **change)
     assert contents(tmp_path) == before
 
 
-def test_existing_output_is_refused(tmp_path):
+def test_existing_output_is_kept(finished, folder, tmp_path):
+    shutil.copytree(folder / "work", tmp_path / "work")
     (tmp_path / "water.fflux").write_text("precious")
-    with pytest.raises(FFLUXError, match="water.fflux exists already"):
-        water(tmp_path)
-    assert (tmp_path / "water.fflux").read_text() == "precious"
-    assert len(list(tmp_path.iterdir())) == 1
+    said = []
+    water(tmp_path, command="fflux build water.xyz", say=said.append)
+    assert said[-1] == "kept the earlier output as water.fflux.~1~"
+    assert (tmp_path / "water.fflux.~1~").read_text() == "precious"
+    assert (tmp_path / "water.fflux").read_bytes() == (folder / "water.fflux").read_bytes()
+
+
+@pytest.mark.parametrize("symbols, bond", [("OCO", 1.16), ("HCN", 1.1)])
+def test_linear_molecules_are_refused_at_once(tmp_path, symbols, bond):
+    atoms = Atoms(symbols, [[0, 0, bond * i] for i in range(3)])
+    with pytest.raises(FFLUXError, match="linear"):
+        water(tmp_path, conformers=[atoms])
+    assert not list(tmp_path.iterdir())
+
+
+def test_time_of_what_is_to_be_labelled_is_said(folder, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "_WORTH_SAYING", 0.0)
+    said = []
+    shutil.copytree(folder / "work", tmp_path / "work")
+    water(tmp_path, settings=replace(SETTINGS, labels=44), say=said.append)
+    assert re.match(r"labelling and tests take about \d+ (s|min); the training", said[0])
+    assert said[1].endswith("to search and solve")
 
 
 @pytest.mark.parametrize("settings, words", [
@@ -359,7 +384,7 @@ class TestEnergiesOnly:
 @pytest.fixture(scope="module")
 def grown(folder, finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("grown")
-    return repeat(folder, path, HESSIAN + 10, settings=replace(SETTINGS, labels=50)), path
+    return repeat(folder, path, 10, settings=replace(SETTINGS, labels=50)), path
 
 
 class TestMoreLabels:
