@@ -1,0 +1,1 @@
+"""Atoms in molecules: partitions of the electron density, and what is integrated over them."""
