@@ -19,36 +19,64 @@ _BLOCK = 512
 
 
 class DenseNumInt(dft.numint.NumInt):
-    """Numerical integration for closed shells, LDA and GGA (hybrids too), orbitals kept."""
+    """Numerical integration for closed shells, LDA and GGA (hybrids too), orbitals kept.
 
-    def __init__(self):
+    Other functionals are left to PySCF.
+
+    Parameters
+    ----------
+    memory : float
+        Megabytes that kept orbitals may fill; beyond them they are evaluated again in every cycle.
+
+    Attributes
+    ----------
+    correction : (AOs, AOs) array or None
+        Added to every potential matrix, with its energy.
+    """
+
+    def __init__(self, memory: float):
         super().__init__()
-        self._kept = {}
+        self._kept, self._memory = {}, memory
         self.correction = None
 
-    def orbitals(self, mol, grids) -> np.ndarray:
-        """Atomic orbitals and their slopes on the grid, (4, AOs, points)."""
+    def _blocks(self, mol, grids):
+        """Orbitals with their slopes, (4, AOs, points), and weights, block by block."""
+        points = grids.coords
+        if 32e-6 * mol.nao * len(points) > self._memory:
+            for start in range(0, len(points), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                ao = self.eval_ao(mol, points[block], deriv=1)
+                yield np.ascontiguousarray(ao.transpose(0, 2, 1)), grids.weights[block]
+            return
         if id(grids) not in self._kept:
-            values = self.eval_ao(mol, grids.coords, deriv=1)
-            self._kept[id(grids)] = values.transpose(0, 2, 1)
-        return self._kept[id(grids)]
+            self._kept[id(grids)] = self.eval_ao(mol, points, deriv=1).transpose(0, 2, 1)
+        orbitals = self._kept[id(grids)]
+        for start in range(0, len(points), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            yield orbitals[:, :, block], grids.weights[block]
 
     def nr_rks(self, mol, grids, xc_code, dms, relativity=0, hermi=1, max_memory=2000,
                verbose=None):
         """Electrons, energy and potential matrix, as PySCF's own."""
         kind = self._xc_type(xc_code)
-        if kind not in ("LDA", "GGA") or np.ndim(dms) != 2:
-            return super().nr_rks(
-                mol, grids, xc_code, dms, relativity, hermi, max_memory, verbose
-            )
         if grids.coords is None:
             grids.build()
-        orbitals, factors = self.orbitals(mol, grids), _factors(dms)
-        n, e, potential = 0.0, 0.0, np.zeros(dms.shape)
-        weighted = np.empty((len(dms), _BLOCK))
-        for start in range(0, len(grids.weights), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            ao, weights = orbitals[:, :, block], grids.weights[block]
+        if kind in ("LDA", "GGA"):
+            n, e, potential = self._integrate(mol, grids, xc_code, dms, kind)
+        else:
+            n, e, potential = super().nr_rks(
+                mol, grids, xc_code, dms, relativity, hermi, max_memory, verbose
+            )
+        if self.correction is not None:
+            potential = potential + self.correction
+            e += np.einsum("mn,mn", dms, self.correction)
+        return n, e, potential
+
+    def _integrate(self, mol, grids, xc_code, dm, kind):
+        factors = _factors(dm)
+        n, e, potential = 0.0, 0.0, np.zeros(dm.shape)
+        weighted = np.empty((len(dm), _BLOCK))
+        for ao, weights in self._blocks(mol, grids):
             rho = _density(ao, factors, kind)
             energy, slope = self.eval_xc_eff(xc_code, rho, deriv=1, xctype=kind, spin=0)[:2]
             charge = rho[0] * weights
@@ -58,11 +86,7 @@ class DenseNumInt(dft.numint.NumInt):
             w[0] *= 0.5
             _weigh(ao, w, weighted)
             potential += ao[0] @ weighted[:, :len(weights)].T
-        potential += potential.T
-        if self.correction is not None:
-            potential += self.correction
-            e += np.einsum("mn,mn", dms, self.correction)
-        return n, e, potential
+        return n, e, potential + potential.T
 
 
 @njit
@@ -80,8 +104,8 @@ def _weigh(ao, w, out):
                 )
 
 
-def _factors(dm) -> np.ndarray:
-    """Columns whose squares make the density matrix, (AOs, n), with their signs (n,)."""
+def _factors(dm) -> tuple[np.ndarray, np.ndarray | None]:
+    """Columns whose squares make the density matrix, (AOs, n), and signs (n,) if not all 1."""
     occupation = getattr(dm, "mo_occ", None)
     if occupation is not None and np.ndim(occupation) == 1:
         occupied = occupation > 0
@@ -152,6 +176,8 @@ def xc_gradient(mf) -> np.ndarray:
     """
     mol, ni, grids = mf.mol, mf._numint, mf.grids
     kind = ni._xc_type(mf.xc)
+    if kind == "HF":
+        return np.zeros((mol.natm, 3))
     columns, _ = _factors(mf.make_rdm1())
     owner = np.repeat(np.arange(mol.natm), np.diff(mol.aoslice_by_atom()[:, 2:])[:, 0])
     gradient = np.zeros((mol.natm, 3))
@@ -305,12 +331,16 @@ def _add_moved(ao, w, spread, mixed, out):
 
 
 class DenseGradients(df_rks_gradient.Gradients):
-    """Density-fitted RKS gradient with `xc_gradient` in place of PySCF's."""
+    """Density-fitted RKS gradient with `xc_gradient`, for the functionals that it knows."""
+
+    grid_response = True
 
     def get_veff(self, mol=None, dm=None):
         """Matrices of Coulomb and exact exchange; the functional goes in atom by atom."""
         mol, mf = mol or self.mol, self.base
         dm = mf.make_rdm1() if dm is None else dm
+        if mf._numint._xc_type(mf.xc) not in ("LDA", "GGA", "HF"):
+            return super().get_veff(mol, dm)
         hybrid = mf._numint.hybrid_coeff(mf.xc, spin=mol.spin)
         if hybrid:
             coulomb, exchange = self.get_jk(mol, dm, hermi=1)
@@ -320,5 +350,3 @@ class DenseGradients(df_rks_gradient.Gradients):
             v = self.get_j(mol, dm)
             aux = v.aux.sum((0, 1))
         return lib.tag_array(v, exc1_grid=xc_gradient(mf), aux=aux)
-
-    grid_response = True
