@@ -58,7 +58,7 @@ class MolecularDensities:
         self._mf = mf
         self.total = float(mf.e_tot)
         occupied = mf.mo_occ > 0
-        self._orbitals = mf.mo_coeff[:, occupied] * np.sqrt(mf.mo_occ[occupied] / 2)
+        self.orbitals = mf.mo_coeff[:, occupied] * np.sqrt(mf.mo_occ[occupied] / 2)
         self.atoms, self.charges = mol.atom_coords(), mol.atom_charges().astype(float)
         self._xc = getattr(mf, "xc", "HF")
         self._ni = mf._numint if hasattr(mf, "_numint") else None
@@ -71,13 +71,13 @@ class MolecularDensities:
 
     def _fit(self, with_df, auxmol) -> None:
         """Coefficients of the fitted density, and of the products of occupied orbitals."""
-        n = self._orbitals.shape[1]
+        n = self.orbitals.shape[1]
         self._pairs = np.tril_indices(n)
         pairs = []
         for chunk in with_df.loop():
-            full = _unpacked(chunk, len(self._orbitals))
-            half = np.tensordot(full, self._orbitals, axes=(2, 0))
-            products = np.einsum("pmi,mj->pij", half, self._orbitals, optimize=True)
+            full = _unpacked(chunk, len(self.orbitals))
+            half = np.tensordot(full, self.orbitals, axes=(2, 0))
+            products = np.einsum("pmi,mj->pij", half, self.orbitals, optimize=True)
             pairs.append(products[:, self._pairs[0], self._pairs[1]])
         metric = auxmol.intor("int2c2e")
         lower = np.linalg.cholesky(metric)
@@ -90,7 +90,7 @@ class MolecularDensities:
 
     def _nuclear_part(self) -> np.ndarray:
         """Half of each nucleus' energy in the field of electrons and other nuclei."""
-        density = 2 * self._orbitals @ self._orbitals.T
+        density = 2 * self.orbitals @ self.orbitals.T
         electrons = np.empty(len(self.atoms))
         for i, position in enumerate(self.atoms):
             with self.mol.with_rinv_origin(position):
@@ -105,7 +105,7 @@ class MolecularDensities:
         out = np.empty(len(points))
         for start in range(0, len(points), 4 * _BLOCK):
             block = slice(start, start + 4 * _BLOCK)
-            psi = self._orbitals.T @ self.mol.eval_gto("GTOval", points[block]).T
+            psi = self.orbitals.T @ self.mol.eval_gto("GTOval", points[block]).T
             out[block] = 2 * np.einsum("ig,ig->g", psi, psi)
         return out
 
@@ -122,7 +122,7 @@ class MolecularDensities:
     def _block(self, points, laplacian):
         name = "GTOval_cart_deriv" if self.mol.cart else "GTOval_sph_deriv"
         ao = self.mol.eval_gto(name + ("2" if laplacian else "1"), points).transpose(0, 2, 1)
-        c = self._orbitals.T
+        c = self.orbitals.T
         psi = np.array([c @ ao[k] for k in range(4)])
         rho = np.empty((5, len(points)))
         rho[0] = 2 * np.einsum("ig,ig->g", psi[0], psi[0])

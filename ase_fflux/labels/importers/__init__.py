@@ -1,0 +1,1 @@
+"""Labels from the files of other programs."""
