@@ -1,5 +1,7 @@
 """Atoms that overlap: shares of the density at every point, by Hirshfeld or by MBIS."""
 
+import warnings
+from ast import literal_eval
 from functools import lru_cache
 
 import numpy as np
@@ -44,8 +46,6 @@ def _basis_key(mol, atom: int) -> str:
 @lru_cache(maxsize=64)
 def _free_atom(symbol: str, basis: str) -> CubicSpline:
     """Logarithm of a free atom's density by distance (bohr)."""
-    from ast import literal_eval
-
     from pyscf import gto, scf
 
     charge = gto.charge(symbol)
@@ -53,7 +53,9 @@ def _free_atom(symbol: str, basis: str) -> CubicSpline:
         atom=[(symbol, (0, 0, 0))], basis={symbol: literal_eval(basis)}, spin=charge % 2,
         verbose=0,
     )
-    _, _, coefficients, occupations = scf.atom_hf.get_atm_nrhf(atom)[symbol]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PySCF calls what it has deprecated itself
+        _, _, coefficients, occupations = scf.atom_hf.get_atm_nrhf(atom)[symbol]
     r = np.concatenate([np.linspace(0, 0.5, 400), np.geomspace(0.502, 40, 1200)])
     line = np.zeros((len(r), 3))
     line[:, 2] = r

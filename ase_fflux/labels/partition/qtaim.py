@@ -11,8 +11,8 @@ from pyscf.dft.gen_grid import MakeAngularGrid
 from ase_fflux.labels.partition.gradient_paths import PointDensity, crossings
 from ase_fflux.model.multipoles import MAX_RANK, n_moments, solid_harmonics
 
-DIRECTIONS, DIRECTIONS_H = 1202, 302
-"""Rays of an atom, and of hydrogen, whose surface has no sharp edges."""
+DIRECTIONS, DIRECTIONS_H = 1454, 590
+"""Rays of an atom, and of hydrogen, of which less is integrated."""
 
 _REACH = 13.0
 """bohr; end of a ray that leaves into space."""
