@@ -19,6 +19,8 @@ _HOME = {
     "Results": "ase_fflux.forcefield",
     "load": "ase_fflux.forcefield",
     "read_model": "ase_fflux.formats.model_file",
+    "label": "ase_fflux.labels.references",
+    "read_aimall": "ase_fflux.labels.importers.aimall",
     "FFLUXError": "ase_fflux.base.errors",
 }
 

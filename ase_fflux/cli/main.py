@@ -19,6 +19,8 @@ VERBS = {
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "md": "molecular dynamics, at constant energy or temperature",
     "build": "make a model for a molecule",
+    "label": "reference data of geometries, ab initio or semi-empirical",
+    "import": "labels from AIMAll's files",
     "train": "train models on labels or training sets of your own",
     "ablate": "show what each step of the training protocol buys",
     "convert": "turn bundles into .model directories and back",
@@ -26,6 +28,7 @@ VERBS = {
 }
 """Each is a module of ase_fflux.cli with ``add_parser(subparsers)`` and ``run(args)``.
 
+The module of ``import`` is importing, because of Python's own word.
 ``run`` returns the exit status (None for 0); ``args.command`` is the command as it was typed.
 """
 
@@ -91,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _module(verb: str):
-    return importlib.import_module(f"ase_fflux.cli.{verb}")
+    name = "importing" if verb == "import" else verb
+    return importlib.import_module(f"ase_fflux.cli.{name}")
 
 
 def _fail(message: str) -> int:

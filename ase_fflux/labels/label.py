@@ -229,6 +229,23 @@ def dataset_of(labels: Iterable[Label], origins: Iterable[str] | None = None) ->
     )
 
 
+def labels_of(dataset: Dataset) -> list[Label]:
+    """The labels of a set one by one."""
+    def at(name, index):
+        values = getattr(dataset, name)
+        return None if values is None else values[index]
+
+    return [
+        Label(
+            dataset.symbols, dataset.geometries[i], at("energies", i), at("gradients", i),
+            at("atomic_energies", i), at("moments", i), at("dipoles", i), dataset.method,
+            dataset.partition, dataset.tolerance, dataset.settings, dataset.versions,
+            at("errors", i),
+        )
+        for i in range(len(dataset))
+    ]
+
+
 def differs(label: Label, other: Label) -> str:
     """Why two labels do not belong into one set, in words; empty where they do.
 

@@ -1,0 +1,94 @@
+"""``fflux label``: reference data of geometries."""
+
+import argparse
+from pathlib import Path
+
+from ase_fflux.cli import options
+from ase_fflux.labels.references import REFERENCES
+
+_DESCRIPTION = """\
+Label geometries: total energy and gradient, atomic energies and multipole moments of every frame of
+FILE, for `fflux train`.
+
+From PySCF (pip install 'ase-fflux[pyscf]'), closed shells: IQA energies that sum to the Kohn-Sham
+energy, moments to rank 4. Atoms are those of MBIS or Hirshfeld, which overlap, or topological ones
+(qtaim), which take several times longer.
+"""
+
+_EPILOG = """\
+example:
+  fflux label geometries.xyz -o labels.xyz
+  fflux train labels.xyz --gradients
+
+Labels are written as they come; a run that was interrupted goes on when it is started again, and
+geometries added to FILE are added. Those that do not converge or are integrated badly are left out
+and counted. Exit status: 0 done, 2 error, 130 interrupted.
+"""
+
+
+def add_source(parser: argparse.ArgumentParser, default: str) -> None:
+    """Options that choose a label source."""
+    add = parser.add_argument
+    add("--reference", choices=REFERENCES, default=default,
+        help="where labels come from: GFN2-xTB (tblite) or ab initio (PySCF) (default: "
+        "%(default)s)")
+    add("--method", metavar="M",
+        help="of PySCF: a functional by its name there, or HF (default: B3LYP)")
+    add("--basis", metavar="B", help="of PySCF: a basis set by its name there (default: "
+        "6-31+G(d,p))")
+    add("--partition", metavar="P",
+        help="of PySCF: mbis, hirshfeld or qtaim (default: mbis)")
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb's arguments."""
+    parser = subparsers.add_parser(
+        "label", description=_DESCRIPTION, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    parser.add_argument(
+        "geometry", metavar="FILE", help="geometries of one molecule, one in each frame"
+    )
+    options.add_reading(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="LABELS.xyz",
+        help="label file, continued if it is there (default: FILE's name with -labels.xyz in the "
+        "current directory)",
+    )
+    add_source(parser, "pyscf")
+    add = parser.add_argument
+    add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
+    add("--workers", type=options.natural, metavar="N",
+        help="processes of one thread each (default: as many as cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label and count."""
+    from ase_fflux.base.claims import held
+    from ase_fflux.base.machine import cores
+    from ase_fflux.formats.geometry import output_stem, read_frames
+    from ase_fflux.labels.dataset import count_labels
+    from ase_fflux.labels.references import label_source
+    from ase_fflux.workflows.labelling import label_geometries
+
+    frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
+    path = Path(options.prefix_of(args.output, output_stem(args.geometry) + "-labels.xyz"))
+    source = label_source(
+        args.reference, charge=args.charge, method=args.method, basis=args.basis,
+        partition=args.partition,
+    )
+    try:
+        with held(path, args.command):
+            found = label_geometries(
+                frames, source, path, workers=args.workers or cores(), progress=options.progress
+            )
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {count_labels(path)} labels are kept in {path}: the same command "
+              "goes on from there")
+        return 130
+    for reason in found.rejected:
+        print(f"rejected: {reason}")
+    print(f"{path}: {found.labelled} labels added, {found.before} were there, "
+          f"{len(found.rejected)} geometries rejected ({source.method}"
+          f"{', ' + source.partition if source.partition else ''})")
+    return 0

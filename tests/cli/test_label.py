@@ -1,0 +1,42 @@
+"""``fflux label`` and ``fflux import``."""
+
+import pytest
+from ase.build import molecule
+from ase.io import write
+
+from ase_fflux.cli.main import main
+from ase_fflux.labels.dataset import read_dataset
+
+
+def test_label_with_pyscf(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pyscf", reason="ab initio labels need PySCF")
+    monkeypatch.chdir(tmp_path)
+    write("w.xyz", molecule("H2O"))
+    assert main(["label", "w.xyz", "--basis", "6-31G", "--partition", "hirshfeld"]) == 0
+    found = read_dataset("w-labels.xyz")
+    assert (found.method, found.partition, found.rank) == ("B3LYP/6-31G", "hirshfeld", 4)
+    assert "1 labels added, 0 were there, 0 geometries rejected" in capsys.readouterr().out
+
+
+def test_label_with_gfn2(tmp_path, monkeypatch):
+    pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
+    monkeypatch.chdir(tmp_path)
+    write("w.xyz", molecule("H2O"))
+    assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--workers", "1"]) == 0
+    assert read_dataset("l.xyz").method == "GFN2-xTB"
+    assert main(["label", "w.xyz", "--reference", "gfn2", "--basis", "x"]) == 2
+
+
+def test_import(tmp_path, monkeypatch, capsys, reference):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["import", str(reference / "aimall"), "-o", "l.xyz"]) == 0
+    assert "kept the earlier output as l.xyz.~1~" in capsys.readouterr().out
+    found = read_dataset("l.xyz")
+    assert found.rank == 4 and found.partition == "qtaim" and len(found) == 1
+
+
+def test_import_of_nothing(tmp_path, capsys):
+    assert main(["import", str(tmp_path / "nowhere")]) == 2
+    assert main(["import", str(tmp_path)]) == 2
+    assert "no .int files of AIMAll" in capsys.readouterr().err
