@@ -160,6 +160,7 @@ class FFLUX(Calculator):
         self._matched = None
         self._warned = self._told = False
         self._neighbours = None
+        self._posteriors = None
         self.energy_terms = None
         self.coverage = None
         self._moments = None
@@ -206,7 +207,7 @@ class FFLUX(Calculator):
         return changed
 
     def __getstate__(self):
-        state = {**vars(self), "_neighbours": None}
+        state = {**vars(self), "_neighbours": None, "_posteriors": None}
         if self._files is not None:
             del state["_forcefield"]
         return state
@@ -222,7 +223,7 @@ class FFLUX(Calculator):
     def __deepcopy__(self, memo):
         """A calculator of its own; what never changes, the force field, is shared."""
         twin = memo[id(self)] = type(self).__new__(type(self))
-        kept = ("_forcefield", "_models")
+        kept = ("_forcefield", "_models", "_posteriors")
         for name, value in vars(self).items():
             vars(twin)[name] = value if name in kept else deepcopy(value, memo)
         return twin
@@ -413,6 +414,8 @@ class FFLUX(Calculator):
         """Standard deviations of what the models predict; needs models trained on gradients.
 
         They are of what happens within molecules: interactions between molecules count as exact.
+        They hold on dynamics, also hotter than the labels, and are up to ten times too small where
+        one coordinate is far beyond all labels, as the angle of water at 160 degrees.
         The first call takes the time and memory of the last step of the training.
 
         Returns
@@ -425,13 +428,15 @@ class FFLUX(Calculator):
         FFLUXError
             Models that were not trained on gradients, or that memory does not hold.
         """
-        from ase_fflux.learn.joint.uncertainty import Uncertainty
+        from ase_fflux.learn.joint.uncertainty import Posteriors, Uncertainty
 
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:
             raise FFLUXError("uncertainty of which atoms? Give them: get_uncertainty(atoms)")
         positions, cell = atoms.positions / BOHR, atoms.cell.array / BOHR
-        found = self._forcefield.uncertainty(
+        if self._posteriors is None or self._posteriors.forcefield is not self._forcefield:
+            self._posteriors = Posteriors(self._forcefield)
+        found = self._posteriors.uncertainty(
             positions, atoms.numbers, cell, atoms.pbc, self._assign(atoms, positions, cell)
         )
         return Uncertainty(

@@ -22,6 +22,7 @@ from ase_fflux.base.units import FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.locate import load_molecule
 from ase_fflux.labels.dataset import read_dataset
+from ase_fflux.learn.joint.uncertainty import Posteriors
 
 
 def row(name, errors, deviations, unit, of_frames=None):
@@ -51,12 +52,13 @@ def main():
         test.geometries[0], numbers, explicit=[list(range(len(numbers)))]
     )
     start = perf_counter()
-    forcefield.uncertainty(test.geometries[0], numbers, assignment=assignment)
+    posteriors = Posteriors(forcefield)
+    posteriors.uncertainty(test.geometries[0], numbers, assignment=assignment)
     first, start = perf_counter() - start, perf_counter()
-    stated = [forcefield.uncertainty(x, numbers, assignment=assignment) for x in test.geometries]
+    stated = [posteriors.uncertainty(x, numbers, assignment=assignment) for x in test.geometries]
     each = (perf_counter() - start) / len(test)
     found = [forcefield.evaluate(x, numbers, assignment=assignment) for x in test.geometries]
-    scale, energy_scale = (getattr(forcefield._species[0].posterior, name)
+    scale, energy_scale = (getattr(posteriors.of_model(0), name)
                            for name in ("scale", "energy_scale"))
     print(f"{model.name}, {len(model.geometries)} labels, {len(test)} test frames: first request "
           f"{first:.1f} s, each {1000 * each:.0f} ms; scales {scale:.3f}, {energy_scale:.3f}")

@@ -6,7 +6,6 @@ positions.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -93,12 +92,6 @@ class ForceField:
         vars(self).update(state)
         self._lay_out()
 
-    def __copy__(self):
-        """Another one of the same models; what was laid out is shared, posteriors are not."""
-        twin = type(self).__new__(type(self))
-        vars(twin).update(vars(self), _species=[copy(species) for species in self._species])
-        return twin
-
     def match(self, positions, numbers, cell=None, pbc=None, explicit=None) -> topology.Assignment:
         """Find the molecules and decide which model atom every atom is.
 
@@ -163,7 +156,7 @@ class ForceField:
         Results
             In atomic units.
         """
-        assignment, system, groups = self._molecules(positions, numbers, cell, pbc, assignment)
+        assignment, system, groups = self.molecules(positions, numbers, cell, pbc, assignment)
         several = system.periodic or len(groups) > 1 or len(groups[0][1]) > 1
         active = self.interactions if several else ()
         if active:
@@ -235,42 +228,17 @@ class ForceField:
                 potential = found.potential + (0.0 if potential is None else potential)
         return potential
 
-    def uncertainty(self, positions, numbers, cell=None, pbc=None, assignment=None):
-        """Standard deviations of energies within molecules and of their forces.
-
-        Those of different molecules are independent. Interactions between molecules have none
-        stated: they count as exact.
-
-        Parameters
-        ----------
-        positions, numbers, cell, pbc, assignment
-            As in `evaluate`.
+    def molecules(self, positions, numbers, cell=None, pbc=None, assignment=None):
+        """What is evaluated: parameters and errors of `evaluate`.
 
         Returns
         -------
-        Uncertainty
-            In atomic units. The first one for a model takes as long as the last step of its
-            training.
-
-        Raises
-        ------
-        FFLUXError
-            Models that were not trained on gradients, or that memory does not hold.
+        assignment : Assignment
+        system : System
+            With whole molecules.
+        groups : list of (int, (M, N) int array)
+            Models, and the atoms of their molecules in the order of the model.
         """
-        from ase_fflux.learn.joint.uncertainty import Uncertainty
-
-        _, system, groups = self._molecules(positions, numbers, cell, pbc, assignment)
-        whole = system.positions
-        variance, energies, forces = 0.0, np.zeros(len(whole)), np.zeros(whole.shape)
-        for k, molecules in groups:
-            for atoms in molecules:
-                found = self._species[k].posterior.uncertainty(whole[atoms])
-                variance += found.energy**2
-                energies[atoms], forces[atoms] = found.energies, found.forces
-        return Uncertainty(float(np.sqrt(variance)), energies, forces)
-
-    def _molecules(self, positions, numbers, cell, pbc, assignment):
-        """Assignment, the `System` of whole molecules, and [(k, atoms (M, N) of molecules)]."""
         positions, numbers = np.asarray(positions, dtype=float), np.asarray(numbers)
         if not np.isfinite(positions).all():
             bad = np.flatnonzero(~np.isfinite(positions).all(axis=-1))[0]

@@ -7,7 +7,6 @@ is rebuilt there from what the process has already, or from the file.
 
 import hashlib
 import json
-from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -128,8 +127,7 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
 def made_from(files: tuple[ModelFile, ...], options: dict) -> ForceField:
     """The force field of files that are there; see `ModelFile.found_here`."""
     chosen = json.dumps({name: options[name] for name in _OPTIONS}, default=float)
-    # a copy, for what is kept here should not grow
-    return copy(_made(tuple((file.path, file.digest) for file in files), chosen))
+    return _made(tuple((file.path, file.digest) for file in files), chosen)
 
 
 def load(model, **options) -> ForceField:

@@ -1,11 +1,9 @@
 """A molecule's model with its processes laid out for evaluation."""
 
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from ase_fflux.base.machine import cores, memory_available, threads_here
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
@@ -40,17 +38,6 @@ class Species:
         self.energies = pack(model.alf, model.processes, {ENERGY: 0})
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
         self.moments = pack(model.alf, model.processes, slots)
-
-    @cached_property
-    def posterior(self):
-        """The `Posterior` of the model."""
-        from ase_fflux.learn.joint.uncertainty import Posterior
-
-        return Posterior(self.model, threads_here(cores()), memory_available())
-
-    def __getstate__(self):
-        # the posterior may be gigabytes: copies make their own
-        return {name: value for name, value in vars(self).items() if name != "posterior"}
 
     def add_energies(self, coordinates, atoms, numbers, gradient) -> Swept:
         """Atomic energies (M, N, 1) of M molecules; their gradient is added to ``gradient``.

@@ -15,14 +15,27 @@ the weights that a prediction puts on these, Z marking the energies of each labe
 noise, as K has it, would leave the constant of the total energy unknown to sigma sqrt(N / n).
 
 Total energy and forces are those of the latent function; atomic energies include the noise.
+
+Where it can be trusted, as measured against GFN2-xTB (root mean square of error over standard
+deviation, total energy and forces). On dynamics at up to four times the temperature of the labels:
+ethanol (300 labels) 1.2 and 1.0 at 500 K, 0.9 and 1.0 at 1000 K, 1.0 and 1.1 at 2000 K; water (100
+labels) 0.6 and 0.9, 1.4 and 1.7, 1.2 and 1.4. An O-H bond of ethanol stretched by 0.2, 0.3 and
+0.4 Angstrom: 1.0, 1.7 and 1.9. Where it cannot: far along one smooth coordinate whose labels end
+early. Water's labels span 97 to 121 degrees; opened to 130, 140, 160 and 177 degrees it is off by
+4, 6, 9 and 12 standard deviations (177 degrees: 33 kJ/mol and 2.7), at a coverage of 0.99, 0.98,
+0.93 and 0.87. The process takes the surface for as smooth there as near the labels. No label left
+out tells it, nor the outermost tenth or fifth of them left out together (0.7 and 0.5 for water's
+forces, 1.4 for ethanol's, as for single ones): no factor learned from labels could mend it.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.machine import cores, memory_available, threads_here, threads_of
 from ase_fflux.learn.joint.blocks import add_gradient_block, energy_block, mixed_block
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import joint_data
@@ -32,6 +45,8 @@ from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
 _LEFT_OUT = 50
 """Labels at most that are left out for the scales: each costs a request."""
+_TOGETHER = 10
+"""Of them that are solved for at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +126,8 @@ class Posterior:
             )
         _log.info("factorising the covariance of %d labels of %s", len(self.data), model.name)
         try:
-            self.factor = JointFactor(self.data, self.hyperparameters, threads)
+            with threads_of(max(self.data.n_observed)):
+                self.factor = JointFactor(self.data, self.hyperparameters, threads)
         except np.linalg.LinAlgError as error:
             raise FFLUXError(
                 f"the covariance of the labels of {model.name} is not positive definite ({error}): "
@@ -144,24 +160,27 @@ class Posterior:
         """Scales of gradients and of energies from labels that are left out."""
         squares = np.zeros((2, 2))
         labels = self.data.with_gradient
-        for label in labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]:
-            errors, covariance = self.left_out(label)
-            both = np.stack([errors**2, np.diagonal(covariance)])
-            # energies come before the gradient
-            squares += np.add.reduceat(both, [0, self.data.directions.shape[1] // 3], axis=1)
+        labels = labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]
+        for some in np.array_split(labels, -(-len(labels) // _TOGETHER)):
+            for errors, covariance in self.left_out(some):
+                both = np.stack([errors**2, np.diagonal(covariance)])
+                # energies come before the gradient
+                squares += np.add.reduceat(both, [0, self.data.directions.shape[1] // 3], axis=1)
         energy, gradient = np.sqrt(squares[0] / squares[1])
         return max(float(gradient), 1.0), float(energy)
 
-    def left_out(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(self, labels: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Errors at a label of a model trained without it, and their covariance with its noise.
+
+        For each of several labels, left out one at a time.
 
         They are B^-1 a and B^-1 for the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the
         dual weights a of the label's observations (O. Dubrule, Math. Geol. 15, 687 (1983)).
 
         Parameters
         ----------
-        label : int
-            One with a gradient.
+        labels : sequence of int
+            With gradients.
 
         Returns
         -------
@@ -175,17 +194,23 @@ class Posterior:
         members = [size // n for size in self._sizes]
         width = sum(members) + n_directions
         ends = np.cumsum([0, *members])
-        tops = [np.zeros((size, width)) for size in self._sizes]
-        for top, first, last in zip(tops, ends[:-1], ends[1:], strict=True):
-            top[label::n, first:last] = np.eye(last - first)
-        bottom = np.zeros((self.data.n_observed[1], width))
-        row = n_directions * np.searchsorted(self.data.with_gradient, label)
-        bottom[row : row + n_directions, ends[-1]:] = np.eye(n_directions)
-        half = self._half_solved(tops, bottom)
-        means = self._constants.T @ half
-        covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
-        weights = [w[:, label] for w in self._energy_weights] + [self._gradient_weights[label]]
-        return covariance @ np.concatenate(weights), covariance
+        tops = [np.zeros((size, len(labels) * width)) for size in self._sizes]
+        bottom = np.zeros((self.data.n_observed[1], len(labels) * width))
+        for k, label in enumerate(labels):
+            place = k * width + ends
+            for top, first, last in zip(tops, place[:-1], place[1:], strict=True):
+                top[label::n, first:last] = np.eye(last - first)
+            row = n_directions * np.searchsorted(self.data.with_gradient, label)
+            bottom[row : row + n_directions, place[-1] : (k + 1) * width] = np.eye(n_directions)
+        found = []
+        for label, half in zip(
+            labels, np.hsplit(self._half_solved(tops, bottom), len(labels)), strict=True
+        ):
+            means = self._constants.T @ half
+            covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
+            weights = [w[:, label] for w in self._energy_weights] + [self._gradient_weights[label]]
+            found.append((covariance @ np.concatenate(weights), covariance))
+        return found
 
     def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the latent atomic energies and total gradient, without scale.
@@ -256,3 +281,52 @@ class Posterior:
             self.energy_scale * np.sqrt(np.maximum(np.diagonal(energies), 0.0) + noise),
             self.scale * np.sqrt(np.maximum(forces, 0.0)).reshape(-1, 3),
         )
+
+
+class Posteriors:
+    """Posteriors of the models of a force field, each made when it is first needed.
+
+    Parameters
+    ----------
+    forcefield : ForceField
+        Of models trained on gradients.
+    """
+
+    def __init__(self, forcefield):
+        self.forcefield = forcefield
+        self._made: dict[int, Posterior] = {}
+
+    def of_model(self, k: int) -> Posterior:
+        """That of model k."""
+        if k not in self._made:
+            self._made[k] = Posterior(
+                self.forcefield.models[k], threads_here(cores()), memory_available()
+            )
+        return self._made[k]
+
+    def uncertainty(self, positions, numbers, cell=None, pbc=None, assignment=None) -> Uncertainty:
+        """Standard deviations of energies within molecules and of their forces (atomic units).
+
+        Those of different molecules are independent. Interactions between molecules have none
+        stated: they count as exact. The first one for a model takes as long as the last step of
+        its training.
+
+        Parameters
+        ----------
+        positions, numbers, cell, pbc, assignment
+            As in `ForceField.evaluate`.
+
+        Raises
+        ------
+        FFLUXError
+            Models that were not trained on gradients, or that memory does not hold.
+        """
+        _, system, groups = self.forcefield.molecules(positions, numbers, cell, pbc, assignment)
+        whole = system.positions
+        variance, energies, forces = 0.0, np.zeros(len(whole)), np.zeros(whole.shape)
+        for k, molecules in groups:
+            for atoms in molecules:
+                found = self.of_model(k).uncertainty(whole[atoms])
+                variance += found.energy**2
+                energies[atoms], forces[atoms] = found.energies, found.forces
+        return Uncertainty(float(np.sqrt(variance)), energies, forces)

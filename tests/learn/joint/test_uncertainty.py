@@ -263,7 +263,7 @@ def test_left_out_is_what_training_without_it_gives(molecule):
 
     data, whole = trained(np.arange(7))
     _, without = trained(np.array([0, 1, 2, 4, 5, 6]))
-    left_out, covariance = Posterior(whole).left_out(3)
+    first, (left_out, covariance) = Posterior(whole).left_out([1, 3])
     forcefield = ForceField([without])
     assignment = forcefield.match(geometries[3], numbers, explicit=[list(range(n_atoms))])
     predicted = forcefield.evaluate(geometries[3], numbers, assignment=assignment)
