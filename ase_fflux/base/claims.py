@@ -4,9 +4,12 @@ A lock is for as long as a command runs, a claim for as long as the folder is th
 """
 
 import errno
+import glob
+import itertools
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -136,12 +139,17 @@ def _refusal(path: Path, owner: dict) -> str:
 
 
 def _remove_leftovers(folder: Path, name: str) -> None:
-    """Remove partial files of this output whose processes were killed."""
-    for partial in folder.glob(f".*{PART}"):
+    """Remove what processes of this output that were killed left half-written.
+
+    Beside the output, and in its working folders ``NAME-*``.
+    """
+    beside = ((partial, name[:_SHOWN]) for partial in folder.glob(f".*{PART}"))
+    inside = ((partial, "") for partial in folder.glob(f"{glob.escape(name)}-*/**/.*{PART}"))
+    for partial, beginning in itertools.chain(beside, inside):
         found = re.fullmatch(rf"\.(.*)\.(\d+)-\d+{re.escape(PART)}", partial.name)
-        if found and found[1].startswith(name[:_SHOWN]) and not _alive(int(found[2])):
+        if found and found[1].startswith(beginning) and not _alive(int(found[2])):
             with suppress(OSError):
-                partial.unlink()
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 def claim(

@@ -52,13 +52,15 @@ def test_a_killed_process_leaves_a_stale_lock(tmp_path):
         pass
     leftover = tmp_path / f".w.xyz.{other.pid}-0.part"
     leftover.touch()
+    inside = tmp_path / f"w-train/models/.C1_iqa.npz.{other.pid}-3.part"
+    inside.mkdir(parents=True)
     (tmp_path / f".other.{other.pid}-0.part").touch()
     (tmp_path / f".w.xyz.{os.getpid()}-9.part").touch()
     other.kill()
     other.communicate()
     assert (tmp_path / "w.lock").exists()
     with held(prefix, "b"):
-        assert not leftover.exists()
+        assert not leftover.exists() and not inside.exists()
         assert len(list(tmp_path.glob(".*.part"))) == 2
     assert not (tmp_path / "w.lock").exists()
 
