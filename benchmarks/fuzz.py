@@ -383,6 +383,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="one mutant, shown in full")
     parser.add_argument("--kinds", default="", help="only kinds with this in their name")
+    parser.add_argument("--show", default="SILENT,TRACEBACK,HANG", help="outcomes to be shown")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, _hang)
@@ -408,8 +409,8 @@ def main() -> int:
             result, words = outcome(kind, good[kind.name])
             path.write_bytes(whole)
             counts[kind.name][result] += 1
-            if result.isupper() or args.only is not None:
-                bad += result.isupper()
+            bad += result.isupper()
+            if result in args.show.split(",") or args.only is not None:
                 last = words.strip().splitlines()[-1:] if args.only is None else [words]
                 print(f"{i} {kind.name} {path.name} {done}: {result}", *last, flush=True)
                 if args.only is not None:

@@ -36,11 +36,13 @@ from ase.io import read, write
 
 RUN = "import sys; from ase_fflux.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
+_STEPS = 12000
+
 
 def command(verb: str) -> list[str]:
     """Arguments of a run of some seconds."""
     if verb == "md":
-        return ["md", "w.xyz", "--model", "water", "--time", "6", "-o", "r"]
+        return ["md", "w.xyz", "--model", "water", "--time", f"{_STEPS / 2000:g}", "-o", "r"]
     if verb == "train":
         return ["train", "labels.xyz", "--gradients", "-o", "w.fflux"]
     return ["build", "w.xyz", "--labels", "120", "--test-frames", "60", "-o", "w.fflux"]
@@ -66,8 +68,8 @@ def kept(verb: str, folder: Path) -> dict[str, int]:
         try:
             with np.load(folder / "r.restart.npz") as archive:
                 return {"steps": json.loads(archive["header"].item())["step"]}
-        except FileNotFoundError:
-            return {"steps": 0}
+        except FileNotFoundError:  # not begun, or at its end
+            return {"steps": _STEPS if (folder / "r.json").exists() else 0}
     if verb == "train":
         return {"models": len(list(folder.glob("w-train/*.npz")))}
     found = {}
@@ -149,6 +151,8 @@ def main() -> int:
                     faults += 1
                     print(f"round {rounds}, kill {mine}: lost {lost}", flush=True)
                 before = after
+                if args.verb == "md" and after["steps"] == _STEPS:
+                    break  # killed after its end
             else:
                 wait(start(args.verb, folder))
             rounds += 1

@@ -138,6 +138,10 @@ def read_dataset(path: str | Path) -> Dataset:
     return dataset
 
 
+_DIGITS = 12
+"""Bytes of a line with a number of atoms."""
+
+
 def _scan(path: Path) -> tuple[int, int]:
     """Number of complete frames and the byte where the last of them ends."""
     frames = end = position = number = 0
@@ -146,7 +150,7 @@ def _scan(path: Path) -> tuple[int, int]:
             number += 1
             if not header.endswith(b"\n"):
                 break
-            if not header.strip().isdigit():
+            if not header.strip().isdigit() or len(header) > _DIGITS:
                 raise LabelError(
                     f"{path}, frame {frames + 1}, line {number}: expected a number of atoms, found "
                     f"{header.decode(errors='replace').strip()[:40]!r}"

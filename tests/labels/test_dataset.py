@@ -172,6 +172,7 @@ def column(number, text):
     ("line", "change", "words"),
     [
         (5, lambda text: "three", "frame 2, line 6: expected a number of atoms, found 'three'"),
+        (5, lambda text: "9" * 5000, "frame 2, line 6: expected a number of atoms, found '999"),
         (7, lambda text: " ".join(text.split()[:-1]),
          r"frame 2, line 8, atom 1 \(O\): 20 columns instead of 21"),
         (8, column(4, "1.0.0"), r"frame 2, line 9, atom 2 \(H\): forces 1.0.0 .* not a number"),
