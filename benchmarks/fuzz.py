@@ -15,7 +15,8 @@ SILENT      the same from a file that has a digest or a checksum
 TRACEBACK   any other exception
 HANG        no answer within 10 s
 
-The last three are shown with the number that repeats them (``--only N``); the exit status is 1.
+The last three are shown with the number that repeats them (``--only N``, which leaves the file as
+`./mutant`); the exit status is then 1.
 """
 
 import argparse
