@@ -62,7 +62,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
     forcefield = ForceField([model])
     numbers = Atoms(test.symbols).numbers
     assignment = forcefield.match(
-        test.geometries[0], numbers, explicit=[list(range(len(numbers)))]
+        model.reference_geometry, numbers, explicit=[list(range(len(numbers)))]
     )
     results = [
         forcefield.evaluate(x, numbers, assignment=assignment, moments=model.rank >= 0)

@@ -79,7 +79,7 @@ class ForceField:
         self._species = [Species(model) for model in self.models]
         self._patterns = [
             topology.Pattern.from_geometry(
-                m.name, symbols2numbers(m.symbols), m.reference_geometry
+                m.name, symbols2numbers(m.symbols), m.reference_geometry, m.geometries
             )
             for m in self.models
         ]

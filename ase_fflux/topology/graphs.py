@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -200,12 +200,30 @@ class Pattern(Graph):
     """What topology knows of a model: its name, elements, bonds and fragments (see `Graph`)."""
 
     name: str
+    hands: np.ndarray | None = None
+    """Signs of `handedness` that all training geometries have, 0 where they differ; None if they
+    are not known."""
 
     @classmethod
-    def from_geometry(cls, name: str, numbers, positions) -> "Pattern":
-        """Pattern of a model from atomic numbers (N,) and its reference geometry (N, 3) in bohr."""
+    def from_geometry(cls, name: str, numbers, positions, geometries=None) -> "Pattern":
+        """Pattern of a model.
+
+        Parameters
+        ----------
+        name : str
+        numbers : (N,) int
+            Atomic numbers.
+        positions : (N, 3) float
+            Its reference geometry (bohr), which tells the bonds.
+        geometries : (G, N, 3) float, optional
+            Its training geometries (bohr), which tell the handedness of its atoms.
+        """
         numbers = np.asarray(numbers, dtype=int)
-        return cls(numbers, bonds(numbers, positions)[0], name)
+        pattern = cls(numbers, bonds(numbers, positions)[0], name)
+        if geometries is None:
+            return pattern
+        signs = pattern.handedness(geometries)
+        return replace(pattern, hands=np.where((signs == signs[0]).all(axis=0), signs[0], 0.0))
 
     @cached_property
     def parent(self) -> np.ndarray:

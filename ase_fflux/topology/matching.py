@@ -62,8 +62,8 @@ def match(
         one candidate only.
     explicit : list of lists of int, or dict of name to such, optional
         For every molecule its input atoms in the model's order: a plain list for one model, by
-        the names of the models for several. The score is not looked at then, and of bonds only
-        that none of the models' is broken.
+        the names of the models for several. The score is not looked at then, and of the geometry
+        only that no bond of the models is broken and that no order is that of a mirror image.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def match(
     TopologyError
         Atoms that no model fits, fragments left over, two models alike, a molecule bonded to its
         own periodic image, more than 50,000 equivalent labellings, or an explicit assignment that
-        is none or breaks bonds of the models.
+        is none, or contradicts bonds or handedness of the models.
     """
     patterns = tuple(patterns)
     numbers = np.asarray(numbers, dtype=int)
@@ -87,6 +87,7 @@ def match(
         atoms_of_model = explicit_atoms(patterns, numbers, explicit)
         assignment = assemble(patterns, atoms_of_model, positions, cell, pbc)
         _check_bonds(assignment, numbers, positions, cell, pbc)
+        _check_hands(assignment, numbers, assignment.unwrap(positions, cell, pbc))
         return assignment
     pairs = model_bonds(patterns, numbers, positions, cell, pbc)
     repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
@@ -229,6 +230,25 @@ def _check_bonds(assignment, numbers, positions, cell, pbc):
         f"bonds of the model are broken in the explicit assignment, between {named}{more}: put "
         "the atoms in the order of the model, or start from a geometry of intact molecules"
     )
+
+
+def _check_hands(assignment, numbers, whole):
+    """Refuse labels in the order of the mirror image where another order is that of the model."""
+    for pattern, atoms in zip(assignment.patterns, assignment.atoms_of_model, strict=True):
+        if pattern.hands is None or not len(atoms):
+            continue
+        wrong = pattern.handedness(whole[atoms]) * pattern.hands < 0
+        for row, where in zip(atoms, wrong, strict=True):
+            if not where.any():
+                continue
+            others = pattern.handedness(whole[row[pattern.automorphisms]])
+            if (others * pattern.hands >= 0).all(axis=1).any():
+                centres = [i for i, around in enumerate(pattern.neighbours) if len(around) == 4]
+                centre = row[centres[int(np.argmax(where))]]
+                raise TopologyError(
+                    f"the neighbours of {atom_label(centre, numbers)} are in the order of the "
+                    "mirror image in the explicit assignment: exchange two that are alike"
+                )
 
 
 def _check_finite_molecules(assignment, whole, lattice, numbers):

@@ -42,7 +42,7 @@ def test_the_assignment_is_kept_along_a_trajectory(methyl_model, bundles):
 
 def test_explicit_assignment(distorted, methyl_model, bundles, mixture):
     atoms = distorted(methyl_model)
-    rows = [[0, 1, 3, 2, 4]]
+    rows = [[0, 1, 3, 4, 2]]
     calc = FFLUX(bundles["methyl"], assignment=rows, on_low_coverage="ignore")
     forcefield = calc.forcefield
     x = atoms.positions / BOHR

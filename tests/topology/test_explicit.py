@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ase_fflux.base.errors import TopologyError
-from ase_fflux.topology import match
+from ase_fflux.topology import Pattern, match
 
 
 def two_waters_and_hcl(geometry, join):
@@ -71,3 +71,27 @@ def test_broken_bonds_of_an_explicit_assignment_are_named(geometry, model, join,
     moved = x + 0.0
     moved[3] += cell[0]
     match([pattern], numbers, moved, cell, True, no_preference, [list(range(9))])
+
+
+def test_the_order_of_a_mirror_image_is_refused(geometry, no_preference):
+    numbers, x = geometry("CH3CH2OH")  # C 0 (H 6, 7, 8), C 1 (H 4, 5)
+    pattern = Pattern.from_geometry("ethanol", numbers, x, np.array([x, 1.01 * x]))
+    row = [0, 1, 2, 3, 4, 5, 7, 8, 6]
+    match([pattern], numbers, x, None, None, no_preference, [row])
+    row = [0, 1, 2, 3, 5, 4, 6, 7, 8]
+    with pytest.raises(TopologyError, match=r"neighbours of atom 2 \(C\) .* mirror image"):
+        match([pattern], numbers, x, None, None, no_preference, [row])
+    # where the training geometries have both, either will do
+    both = Pattern.from_geometry("ethanol", numbers, x, np.array([x, x[row]]))
+    match([both], numbers, x, None, None, no_preference, [row])
+
+
+def test_the_other_enantiomer_is_not_taken_for_a_wrong_order(no_preference):
+    """No order of its atoms has the hand of the model; the coverage tells."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    x = np.vstack([np.zeros(3), corners * np.array([2.05, 2.6, 3.3, 3.7])[:, None]])
+    numbers = [6, 1, 9, 17, 35]
+    pattern = Pattern.from_geometry("chfclbr", numbers, x, x[None])
+    mirror = x * [1, 1, -1]
+    found = match([pattern], numbers, mirror, None, None, no_preference, [[0, 1, 2, 3, 4]])
+    assert found.atoms_of_model[0].tolist() == [[0, 1, 2, 3, 4]]
