@@ -23,6 +23,7 @@ from ase_fflux.base.errors import FFLUXError, GeometryError, LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
 from ase_fflux.labels.sampling import molecular_dynamics
+from ase_fflux.learn.gp.pivoted import PivotedCholesky
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.process import GaussianProcess
 
@@ -164,20 +165,17 @@ def _nearest(kernel, nodes: np.ndarray, values: np.ndarray, count: int) -> list[
     prior = sum(
         np.exp(-np.square(first - kernel.columns(image)).sum(axis=1)) for image in nodes
     )
-    variance, residual = prior.copy(), values.copy()
-    factor = np.zeros((count, len(values)))
+    factor, residual = PivotedCholesky(prior, count), values.copy()
     chosen: list[int] = []
-    for row in factor:
+    while len(chosen) < count:
+        variance = factor.variance
         free = variance > _DEPENDENT * prior
         free[chosen] = False
         if not free.any():
             break
         at = int(np.argmax(np.where(free, residual**2 / np.where(free, variance, 1.0), -1.0)))
-        row[:] = kernel.matrix(nodes[:, at], nodes[0]).sum(axis=0)
-        row -= factor[:len(chosen), at] @ factor[:len(chosen)]
-        row /= np.sqrt(variance[at])
-        residual -= residual[at] / np.sqrt(variance[at]) * row
-        variance -= row**2
+        share = residual[at] / np.sqrt(variance[at])
+        residual -= share * factor.take(at, kernel.matrix(nodes[:, at], nodes[0]).sum(axis=0))
         chosen.append(at)
     return chosen
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.learn.gp.pivoted import PivotedCholesky
 
 
 def select(
@@ -97,23 +98,19 @@ def _farthest_after(chosen: list, count: int, columns: np.ndarray) -> list:
 def _variance(count, columns, targets, rng, noise):
     """Points of largest posterior variance after a random first one.
 
-    This is the Cholesky decomposition of K + noise with diagonal pivoting, `count` rows of it
-    (Harbrecht, Peters, Schneider, Appl. Numer. Math. 2012, 62, 428); K itself is not formed. Once
-    all remaining variances are below n times the rounding of the prior variance 1 (the criterion
-    of LAPACK's dpstrf), which takes a noise as small, they say nothing, and the points farthest
-    from those chosen follow.
+    This is the Cholesky decomposition of K + noise with diagonal pivoting. Once all remaining
+    variances are below n times the rounding of the prior variance 1 (the criterion of LAPACK's
+    dpstrf), which takes a noise as small, they say nothing, and the points farthest from those
+    chosen follow.
     """
     n = len(columns)
     chosen = [rng.integers(n)]
-    factor, variance = np.empty((count - 1, n)), np.ones(n)
-    for m in range(count - 1):
-        pivot = chosen[m]
-        row = np.exp(-_squared_distances(columns, pivot)) - factor[:m, pivot] @ factor[:m]
-        factor[m] = row / np.sqrt(variance[pivot] + noise)
-        variance -= factor[m] ** 2
-        variance[pivot] = -np.inf
-        largest = np.argmax(variance)
-        if variance[largest] <= n * np.finfo(float).eps:
+    factor = PivotedCholesky(np.ones(n), count - 1, noise)
+    for _ in range(count - 1):
+        factor.take(chosen[-1], np.exp(-_squared_distances(columns, chosen[-1])))
+        factor.variance[chosen[-1]] = -np.inf
+        largest = np.argmax(factor.variance)
+        if factor.variance[largest] <= n * np.finfo(float).eps:
             return _farthest_after(chosen, count, columns)
         chosen.append(largest)
     return chosen
