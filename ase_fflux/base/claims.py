@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, reason
-from ase_fflux.base.store import PART, DamagedError, read_json, write_text
+from ase_fflux.base.store import DAMAGE, PART, DamagedError, parse_json, read_json, write_text
 
 try:
     import fcntl
@@ -109,8 +109,8 @@ def _flock(number: int) -> bool | None:
 
 def _owner(number: int) -> dict:
     try:
-        owner = json.loads(os.read(number, 1 << 16))
-    except ValueError:  # it was killed before it said so, or has not yet
+        owner = parse_json(os.read(number, 1 << 16))
+    except DAMAGE:  # it was killed before it said so, or has not yet
         return {}
     return owner if isinstance(owner, dict) else {}
 

@@ -71,8 +71,9 @@ def test_without_locks_of_the_system_the_process_is_looked_up(tmp_path, monkeypa
     lock.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
     with pytest.raises(FFLUXError, match="being written"), held(tmp_path / "w", "c"):
         pass
-    for stale in ({"process": 2**22 + 1, "host": socket.gethostname()}, None):
-        lock.write_text("" if stale is None else json.dumps(stale))
+    stale = json.dumps({"process": 2**22 + 1, "host": socket.gethostname()})
+    for text in (stale, "", "[1]", "[" * 50000, "\xb9"):
+        lock.write_text(text)
         with held(tmp_path / "w", "c"):
             pass
     lock.write_text(json.dumps({"process": 2**22 + 1, "host": "elsewhere"}))
