@@ -15,13 +15,24 @@ __version__ = "0.1.0"
 
 _HOME = {
     "FFLUX": "ase_fflux.calculator",
+    "FFLUXError": "ase_fflux.base.errors",
+    "FFLUXWarning": "ase_fflux.base.errors",
     "ForceField": "ase_fflux.forcefield",
     "Results": "ase_fflux.forcefield",
     "load": "ase_fflux.forcefield",
+    "ShortRange": "ase_fflux.forcefield.interactions.pairs",
+    "MoleculeModel": "ase_fflux.model.molecule",
+    "read_bundle": "ase_fflux.formats.bundle",
+    "write_bundle": "ase_fflux.formats.bundle",
     "read_model": "ase_fflux.formats.model_file",
+    "read_model_directory": "ase_fflux.formats.model_directory",
+    "Dataset": "ase_fflux.labels.label",
+    "Label": "ase_fflux.labels.label",
+    "LabelSource": "ase_fflux.labels.source",
+    "read_dataset": "ase_fflux.labels.dataset",
+    "GFN2": "ase_fflux.labels.tblite_source",
     "label": "ase_fflux.labels.references",
     "read_aimall": "ase_fflux.labels.importers.aimall",
-    "FFLUXError": "ase_fflux.base.errors",
 }
 
 __all__ = sorted(_HOME)
