@@ -227,34 +227,54 @@ def _outputs_with_slopes(
     query0, query1, slope0, slope1, seed0, seed1, value0, value1,
 ):
     """`_outputs` where there are weights on derivatives; adds what these do to the slopes."""
-    _fill(w0, width, 0.0)
-    _fill(w1, width, 0.0)
+    if n > 1 and stage != VALUES:
+        _fill(w0, width, 0.0)
+        _fill(w1, width, 0.0)
     for o in range(n):
-        at = weight_start + (n * start + o * width) * (1 + n_columns)
-        _copy(p0, weights, at, width)
+        at = weight_start + (n * start + o * width) * n_columns
+        _fill(p0, width, 0.0)
         if pair:
-            _copy(p1, weights, at, width)
-            add_products_2(p0, p1, weights, at + width, width, query0, query1, n_columns)
-            value1[o] += _weigh(p1, k1, w1, seed1[o], width)
+            _fill(p1, width, 0.0)
+            add_products_2(p0, p1, weights, at, width, query0, query1, n_columns)
         else:
-            add_products(p0, weights, at + width, width, query0, n_columns)
-        value0[o] += _weigh(p0, k0, w0, seed0[o], width)
-        if stage != VALUES:
+            add_products(p0, weights, at, width, query0, n_columns)
+        if stage == VALUES:
+            value0[o] += _dot(p0, k0, width)
             if pair:
-                add_sums_2(slope0, slope1, p0, p1, weights, at + width, width, n_columns)
-            else:
-                add_sums(slope0, p0, weights, at + width, width, n_columns)
+                value1[o] += _dot(p1, k1, width)
+            continue
+        value0[o] += _weigh(p0, k0, w0, seed0[o], width, n > 1)
+        if pair:
+            value1[o] += _weigh(p1, k1, w1, seed1[o], width, n > 1)
+            add_sums_2(slope0, slope1, p0, p1, weights, at, width, n_columns)
+        else:
+            add_sums(slope0, p0, weights, at, width, n_columns)
 
 
 @njit
-def _weigh(p, k, w, seed, width):
-    """The sum of p k; adds seed p k to w and leaves seed k / 2 in p."""
+def _weigh(p, k, w, seed, width, add):
+    """The sum of p k; puts or adds seed p k to w and leaves seed k / 2 in p."""
     total, half = 0.0, 0.5 * seed
+    if add:
+        for j in range(width):
+            pk = p[j] * k[j]
+            total += pk
+            w[j] += seed * pk
+            p[j] = half * k[j]
+    else:
+        for j in range(width):
+            pk = p[j] * k[j]
+            total += pk
+            w[j] = seed * pk
+            p[j] = half * k[j]
+    return total
+
+
+@njit
+def _dot(x, y, width):
+    total = 0.0
     for j in range(width):
-        pk = p[j] * k[j]
-        total += pk
-        w[j] += seed * pk
-        p[j] = half * k[j]
+        total += x[j] * y[j]
     return total
 
 

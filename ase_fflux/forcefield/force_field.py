@@ -6,7 +6,6 @@ positions.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from ase.symbols import symbols2numbers
@@ -47,6 +46,13 @@ class ForceField:
         Pair potentials between molecules.
     interactions : sequence of Interaction, optional
         What acts between molecules, in place of what the four arguments before say.
+
+    Attributes
+    ----------
+    models : tuple of MoleculeModel
+    patterns : tuple of Pattern
+        Elements and bonds of each model, by which molecules are found.
+    interactions : tuple of Interaction
     """
 
     def __init__(
@@ -77,12 +83,12 @@ class ForceField:
 
     def _lay_out(self):
         self._species = [Species(model) for model in self.models]
-        self._patterns = [
+        self.patterns = tuple(
             topology.Pattern.from_geometry(
                 m.name, symbols2numbers(m.symbols), m.reference_geometry, m.geometries
             )
             for m in self.models
-        ]
+        )
 
     def __getstate__(self):
         # what is laid out for evaluation is many times larger than what it is made from
@@ -120,7 +126,7 @@ class ForceField:
         def distance(k, coordinates):
             atoms = np.broadcast_to(np.arange(coordinates.shape[1]), coordinates.shape[:2])
             coordinates = np.ascontiguousarray(coordinates)
-            own = self._patterns[k].numbers
+            own = self.patterns[k].numbers
             try:
                 return self._species[k].distances(coordinates, atoms, own)
             except GeometryError:
@@ -131,8 +137,16 @@ class ForceField:
                 return np.concatenate([distance(k, one[None]) for one in coordinates])
 
         return topology.match(
-            self._patterns, numbers, positions, cell, pbc, distance, explicit=explicit
+            self.patterns, numbers, positions, cell, pbc, distance, explicit=explicit
         )
+
+    def flops(self, with_moments: bool) -> int:
+        """Operations that a molecule of the first model takes at least, see `Pack.flops`.
+
+        Those of energies, and where molecules interact those of moments and of their adjoint.
+        """
+        species = self._species[0]
+        return species.energies.flops + (species.moments.flops if with_moments else 0)
 
     def evaluate(
         self, positions, numbers, cell=None, pbc=None, assignment=None, moments=False,
@@ -177,7 +191,7 @@ class ForceField:
         terms = {INTRAMOLECULAR: float(energies.sum())}
         for interaction in self.interactions:
             terms[interaction.name] = 0.0
-        highest = max((i.rank for i in active), default=-1)
+        highest = max(i.rank for i in active) if active else -1
         if moments or highest >= 0:
             available = max(self._species[k].n_moments for k, _ in groups)
             system, found = self._moments(
@@ -216,7 +230,7 @@ class ForceField:
             listed = (neighbours or NeighbourList(skin=0.0)).pairs(
                 system.positions, system.molecule, system.cell, system.pbc, max(cutoffs)
             )
-            system = replace(system, pairs=listed)
+            system = system._replace(pairs=listed)
         potential = None
         for interaction in active:
             found = interaction.evaluate(system)
@@ -270,7 +284,7 @@ class ForceField:
                 here.frames.reshape(-1, 3, 3), here.local.reshape(-1, species.n_moments)
             )
             moments[atoms.ravel(), : species.n_moments] = rotated
-        return replace(system, moments=moments), found
+        return system._replace(moments=moments), found
 
     def _add_adjoint_of_moments(self, groups, system, found, potential, gradients):
         """Carry dE/dQ (n, K) of the global moments to the positions."""

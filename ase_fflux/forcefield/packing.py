@@ -37,8 +37,9 @@ class Pack:
     ``plain[t]`` (a multiple of 4) are plain and the others wrapped, with periods from
     ``period_start[t]`` on, and ``outputs[t]`` outputs; its blocks start at ``table_start[t]`` in
     ``table`` and ``weight_start[t]`` in ``weights``. For each block of points the table has one row
-    for each column; the weights have one row for each output, or 1 + C if ``with_slopes[t]``: with
-    U on the derivatives by the columns c_j, these are w - 2 U . c_j and 2 U.
+    for each column; the weights have one row for each output, or C if ``with_slopes[t]``: with
+    U on the derivatives by the columns c_j, these are 2 U, and w - 2 U . c_j at a column that is 1
+    for all points and queries.
 
     Queries ``first[t]:first[t + 1]`` are compared with it. Query g is of atom ``atom[g]``; its
     column c is ``scale`` times the extended feature ``column`` plus ``offset``, all three at
@@ -189,16 +190,19 @@ class _Table:
 
     ``feature`` (C,), ``image`` (C,) (0 plain, 1 cosine, 2 sine) and ``scale`` (C,) tell what the
     columns are; their mean, ``centre``, is subtracted, for sums round less when columns are small.
-    Columns of scale 0 fill the plain ones up to a multiple of four.
+    Columns of scale 0 fill the plain ones up to a multiple of four; with weights on derivatives
+    there is at least one, and the first of them is 1.
     """
 
     def __init__(self, gp: GaussianProcess, outputs: list[int], n: int):
         kernel, x, w = gp.kernel, gp.inputs[:n], gp.weights[outputs, :n]
         rbf, cyclic, circle = map(np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic))
         images, turns = np.sqrt(kernel.periodic[circle]), np.sqrt(kernel.cyclic[cyclic])
-        fill = -(len(rbf) + 2 * len(circle)) % 4
+        self.with_slopes = gp.derivative_weights is not None
+        n_plain = len(rbf) + 2 * len(circle)
+        fill = self.with_slopes + -(n_plain + self.with_slopes) % 4
         filled = np.zeros(fill, dtype=int)
-        self.size, self.plain = n + -n % _LANES, len(rbf) + 2 * len(circle) + fill
+        self.size, self.plain = n + -n % _LANES, n_plain + fill
         self.feature = np.concatenate([rbf, circle, circle, filled, cyclic])
         self.image = np.repeat(
             [0, 1, 2, 0, 0], [len(rbf), len(circle), len(circle), fill, len(cyclic)]
@@ -209,7 +213,6 @@ class _Table:
         columns = np.hstack([kernel.columns(x), np.zeros((n, fill)), turns * x[:, cyclic]])
         self.centre = columns.mean(axis=0) if n else np.zeros(self.n_columns)
         columns -= self.centre
-        self.with_slopes = gp.derivative_weights is not None
         rows = w[:, None]
         if self.with_slopes:
             images = len(gp.inputs) // n if n else 1
@@ -218,9 +221,9 @@ class _Table:
             )
             u = 2.0 * first.column_weights()[outputs]
             u = np.concatenate([u, np.zeros((*u.shape[:2], fill))], axis=2)
-            rows = np.concatenate(
-                [rows - np.einsum("pnc,nc->pn", u, columns)[:, None], u.transpose(0, 2, 1)], axis=1
-            )
+            u[..., n_plain] = w - np.einsum("pnc,nc->pn", u, columns)
+            columns[:, n_plain], self.centre[n_plain] = 1.0, -1.0
+            rows = u.transpose(0, 2, 1)
         self.table = _in_blocks(columns.T, self.size, _FAR)
         self.weights = _in_blocks(rows, self.size, 0.0)
 

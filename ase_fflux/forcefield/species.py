@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ase_fflux.base.jit import njit
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
@@ -27,6 +28,23 @@ class Moments(NamedTuple):
     local: np.ndarray
     frames: np.ndarray
     kept: np.ndarray
+
+
+@njit
+def project_charges(moments, total):
+    """Spread what charges ``moments[:, :, 0]`` lack of their total equally over the atoms.
+
+    This is the least change that mends the sum, and with a total of 0 its own adjoint. Models whose
+    labels' charges do not sum to an integer, as those read from ``.model`` files, are left as they
+    are (`MoleculeModel.charge`).
+    """
+    n = moments.shape[1]
+    for m in range(moments.shape[0]):
+        excess = -1.0 * total
+        for a in range(n):
+            excess += moments[m, a, 0]
+        for a in range(n):
+            moments[m, a, 0] -= excess / n
 
 
 class Species:
@@ -74,7 +92,8 @@ class Species:
         kept = np.empty((len(atoms), n_kept if fits else 0))
         seeds = np.zeros((*atoms.shape, self.n_moments))
         found = self._run(self.moments, VALUES, coordinates, atoms, numbers, seeds, kept=kept)
-        self._project_charges(found.values, self.model.charge)
+        if self.model.charge is not None:
+            project_charges(found.values, self.model.charge)
         return Moments(found.values, found.frames, kept)
 
     def add_adjoint(self, coordinates, atoms, numbers, moments, seeds, torques, gradient) -> None:
@@ -89,22 +108,13 @@ class Species:
         torques : (M, N, 3) array
             dE/d omega of the frames, along their axes.
         """
-        self._project_charges(seeds, 0)
+        if self.model.charge is not None:
+            project_charges(seeds, 0)
         stage = ADJOINT if moments.kept.size or not self.moments.n_kept else SLOPES
         self._run(
             self.moments, stage, coordinates, atoms, numbers, seeds, gradient, torques,
             moments.kept,
         )
-
-    def _project_charges(self, moments, total):
-        """Spread what charges (M, N, 0) lack of their total equally over the atoms.
-
-        This is the least change that mends the sum, and its own adjoint with a total of 0. Models
-        whose labels' charges do not sum to an integer, as those read from ``.model`` files, are
-        left as they are (`MoleculeModel.charge`).
-        """
-        if self.model.charge is not None:
-            moments[..., 0] -= (moments[..., 0].mean(axis=1) - total / moments.shape[1])[:, None]
 
     def _run(self, packed, stage, coordinates, atoms, numbers, seeds, gradient=None, torques=None,
              kept=None) -> Swept:

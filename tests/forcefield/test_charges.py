@@ -95,7 +95,7 @@ def test_published_models_are_left_as_they_are(published_water):
 def test_bundled_models_are_neutral(name):
     forcefield = load(name)
     (model,) = forcefield.models
-    numbers = forcefield._patterns[0].numbers
+    numbers = forcefield.patterns[0].numbers
     rng = np.random.default_rng(0)
     x = model.reference_geometry + 0.05 * rng.normal(size=(len(numbers), 3))
     assert model.charge == 0

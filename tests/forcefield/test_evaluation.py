@@ -202,9 +202,9 @@ def test_atoms_that_share_a_process_share_its_table():
     assert len(packed.size) == 3, "other outputs, or a process that is merely equal"
     of = [packed.atom[a:b].tolist() for a, b in zip(packed.first, packed.first[1:], strict=False)]
     assert of == [[0, 1], [2], [3]]
-    n_columns = -(-gp.kernel.columns(gp.inputs).shape[1] // 4) * 4
+    n_columns = -(-(1 + gp.kernel.columns(gp.inputs).shape[1]) // 4) * 4
     assert packed.table.size == 3 * 144 * n_columns, "140 points filled up to a multiple of 8"
-    assert packed.weights.size == (2 + 1 + 2) * 144 * (1 + n_columns)
+    assert packed.weights.size == (2 + 1 + 2) * 144 * n_columns
     assert packed.table.ctypes.data % 64 == packed.weights.ctypes.data % 64 == 0
     alone = pack(ALF, given[1:2], {"a": 0, "b": 1})
     both, one = run(packed, SHAPE[None])[0], run(alone, SHAPE[None])[0]

@@ -6,7 +6,6 @@ rotation of the moments, the processes and the features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,8 +19,7 @@ COINCIDENT = 1e-4
 """Distance (bohr) below which atoms of different molecules are on one spot."""
 
 
-@dataclass(frozen=True, eq=False)
-class System:
+class System(NamedTuple):
     """The sites that interact, in atomic units.
 
     Attributes
@@ -68,7 +66,8 @@ class Derivatives(NamedTuple):
     gradient : (n, 3) array
         dE/dR at constant global moments, hartree/bohr.
     virial : (3, 3) array
-        dE/d strain at constant global moments, hartree.
+        dE/d strain at constant global moments, hartree; its symmetric part counts, for moments
+        that a strain does not turn leave a torque.
     potential : (n, K) array or None
         dE/dQ at constant positions; None where the energy does not depend on moments.
     """

@@ -169,9 +169,8 @@ class DirectSum:
                     raise_for_coincident(system, a, b)
             raise
         # the energy is bilinear in the moments: half of Q dE/dQ is each atom's share
-        energies = 0.5 * np.einsum("ak,ak->a", moments, potential)
-        virial = x.T @ gradient
-        return Derivatives(energies, gradient, 0.5 * (virial + virial.T), potential)
+        energies = 0.5 * np.vecdot(moments, potential)
+        return Derivatives(energies, gradient, x.T @ gradient, potential)
 
 
 def direct_sum(
