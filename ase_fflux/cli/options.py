@@ -241,12 +241,15 @@ def print_expected_errors(calculator) -> None:
         print(f"error bar of {name} (its test set): {', '.join(shown)}")
 
 
-def output_prefix(args: argparse.Namespace, ending: str) -> str:
-    """``--output``, or the input's name without folder and suffix and with this ending."""
+def output_prefix(args: argparse.Namespace, ending: str, *, geometries: bool = True) -> str:
+    """``--output``, or the input's name without folder and suffix and with this ending.
+
+    Where ``geometries`` are written, a name that ASE would mistake for another format is told.
+    """
     from ase_fflux.formats.geometry import misleads_ase, output_stem
 
     prefix = prefix_of(args.output, output_stem(args.geometry) + ending)
-    if misleads_ase(f"{prefix}.xyz"):
+    if geometries and misleads_ase(f"{prefix}.xyz"):
         warnings.warn(
             f"ASE and `ase gui` go by the name {Path(prefix).name} and take the output for another "
             "format: tell them format='extxyz', or choose another name with -o",

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
     atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
-    files = OutputFiles(options.output_prefix(args, "-vib"), SUFFIXES)
+    files = OutputFiles(options.output_prefix(args, "-vib", geometries=False), SUFFIXES)
     files.require_apart(args.geometry)
     displacements = 6 * len(atoms)
     result = vibrations(atoms, watch=lambda jobs: stepwise(jobs, "displacing", displacements))
