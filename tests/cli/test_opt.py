@@ -92,11 +92,11 @@ def test_earlier_output_is_kept(capsys):
     assert json.loads(Path("water-opt.json").read_text())["optimizer"] == "lbfgs"
 
 
-def test_input_under_an_output_name_is_kept():
+def test_input_under_an_output_name_is_refused_and_kept(capsys):
     before = Path("water.xyz").read_text()
-    opt("-o", "water")
-    assert Path("water.xyz.~1~").read_text() == before
-    assert json.loads(Path("water.json").read_text())["converged"]
+    assert opt("-o", "water") == 2
+    assert "take the place of the input" in capsys.readouterr().err
+    assert Path("water.xyz").read_text() == before and not Path("water.json").exists()
 
 
 def test_frame_is_said_and_used(capsys):
