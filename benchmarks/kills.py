@@ -138,7 +138,7 @@ def main() -> int:
         while kills < args.kills:
             folder = work / f"round{rounds}"
             prepare(folder, labels)
-            before, mine = kept(args.verb, folder), 0
+            before, mine, over = kept(args.verb, folder), 0, False
             while kills < args.kills:
                 process = start(args.verb, folder)
                 time.sleep(rng.uniform(0.2, 1.0) * duration)
@@ -151,13 +151,14 @@ def main() -> int:
                     faults += 1
                     print(f"round {rounds}, kill {mine}: lost {lost}", flush=True)
                 before = after
-                if args.verb == "md" and after["steps"] == _STEPS:
-                    break  # killed after its end
+                over = args.verb == "md" and after["steps"] == _STEPS
+                if over:  # killed after its end, which leaves the lock
+                    break
             else:
                 wait(start(args.verb, folder))
             rounds += 1
             same = result(args.verb, folder) == expected
-            tidy = not [p for p in folder.rglob("*") if p.suffix in (".lock", ".part")]
+            tidy = over or not [p for p in folder.rglob("*") if p.suffix in (".lock", ".part")]
             faults += not same or not tidy
             print(f"round {rounds}: {mine} kills, {'the same' if same else 'OTHER'}"
                   f"{'' if tidy else ', leftovers'}", flush=True)

@@ -170,7 +170,9 @@ def _table(text: FrameText, properties: str, at: str) -> dict:
     fields = properties.split(":")
     places, width = {}, 0
     for name, count in zip(fields[::3], fields[2::3], strict=False):
-        if len(fields) % 3 or not count.isdecimal() or not 0 < int(count) <= _MOST_COLUMNS:
+        if len(fields) % 3 or not count.isdecimal() or len(count) > 9:
+            raise LabelError(f"{at}Properties={properties[:80]} cannot be read")
+        if not 0 < int(count) <= _MOST_COLUMNS:
             raise LabelError(f"{at}Properties={properties[:80]} cannot be read")
         if name in _COLUMNS and int(count) not in _COLUMNS[name]:
             counts = " or ".join(map(str, _COLUMNS[name]))

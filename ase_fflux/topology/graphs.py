@@ -63,8 +63,13 @@ def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
     return pairs, shifts
 
 
+_FARTHEST = 1e9
+"""bohr; farther out, distances between atoms are lost in rounding, and their squares overflow."""
+
+
 def check_geometry(numbers, positions) -> None:
-    """Refuse what is no geometry: no atoms, another shape than (n, 3), positions not finite."""
+    """Refuse what is no geometry: no atoms, another shape than (n, 3), positions not finite or
+    absurd."""
     if len(numbers) == 0:
         raise GeometryError("there are no atoms in this structure")
     if positions.shape != (len(numbers), 3):
@@ -77,6 +82,12 @@ def check_geometry(numbers, positions) -> None:
         raise GeometryError(
             f"{atom_label(bad[0], numbers)} has the position {positions[bad[0]]}, "
             "which is not finite"
+        )
+    far = np.flatnonzero((np.abs(positions) > _FARTHEST).any(axis=1))
+    if len(far):
+        raise GeometryError(
+            f"{atom_label(far[0], numbers)} has the position {positions[far[0]]} bohr: too far out "
+            "for distances between atoms"
         )
 
 

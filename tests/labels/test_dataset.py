@@ -188,6 +188,7 @@ def column(number, text):
         (6, lambda text: text.replace("dipoles:R:3", "dipoles:R:4"),
          "line 7: column dipoles has 4 numbers instead of 3"),
         (6, lambda text: text.replace("pos:R:3", "pos:R:99999999999"), "line 7: Properties=.*read"),
+        (6, lambda text: text.replace("pos:R:3", f"pos:R:{'9' * 5000}"), "Properties=.*read"),
         (6, lambda text: text.replace("pos:R:3", "force:R:3"), "line 7: no column pos"),
         (6, lambda text: text.replace("F F F", "T F F"), "line 7: the frame is periodic"),
         (11, lambda text: text.replace(" energy=-", " energy="), "frame 3: atomic energies miss"),

@@ -167,3 +167,9 @@ class TestHandedness:
         np.testing.assert_array_equal(pattern.handedness(np.array([flat, 1e3 * x]))[:, 0], [
             0, pattern.handedness(x[None])[0, 0]
         ])
+
+
+def test_positions_beyond_all_measure():
+    """Their squares overflow in the search for neighbours."""
+    with pytest.raises(GeometryError, match=r"atom 2 \(H\) has the position .*too far out"):
+        bonds([8, 1], [[0.0, 0.0, 0.0], [0.0, 1e308, 0.0]])
