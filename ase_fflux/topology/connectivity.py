@@ -25,7 +25,8 @@ class Connectivity:
         Atomic numbers.
     positions : (N, 3) float
         bohr; its bonds are those to be kept, and so are the closest contacts between fragments
-        (such as hydrogen bonds).
+        (such as hydrogen bonds). A contact may pass on to equivalent atoms: the hydrogens of a
+        water molecule take turns in its hydrogen bond.
     """
 
     def __init__(self, numbers, positions):
@@ -39,13 +40,16 @@ class Connectivity:
         bonded[tuple(graph.bonds.T)] = True
         bonded = bonded[first, second]
         between = graph.fragment[first] != graph.fragment[second]
-        contact = np.zeros_like(bonded)
+        self._longest = np.where(bonded, SEPARATED * reach, np.inf)
+        self._shortest = np.where(bonded, 0.0, FORMED * reach)
+        self._contacts = []
         if between.any():
             contact = between & (distances < CONTACT * distances[between].min())
-        self._longest = np.where(
-            bonded, SEPARATED * reach, np.where(contact, OPENED * distances, np.inf)
-        )
-        self._shortest = np.where(bonded, 0.0, FORMED * reach)
+            kinds = np.sort([[graph.colours[i] for i in atoms] for atoms in (first, second)], axis=0)
+            for kind in np.unique(kinds[:, contact], axis=1).T:
+                alike = between & (kinds == kind[:, None]).all(axis=0)
+                kept = np.sort(distances[contact & alike])
+                self._contacts.append((np.flatnonzero(alike), OPENED * kept))
 
     def _distances(self, positions):
         first, second = self._pairs
@@ -55,6 +59,9 @@ class Connectivity:
         """What has changed at other positions (N, 3), in words; empty where nothing has."""
         distances = self._distances(positions)
         wrong = ~((distances > self._shortest) & (distances < self._longest))
+        for pairs, longest in self._contacts:
+            nearest = pairs[np.argsort(distances[pairs], kind="stable")[:len(longest)]]
+            wrong[nearest] |= ~(distances[nearest] < longest)
         if not wrong.any():
             return ""
         pair = int(np.flatnonzero(wrong)[0])

@@ -55,3 +55,16 @@ def test_not_a_number(dimer):
     connectivity = Connectivity(numbers, x)
     x[0] = np.nan
     assert connectivity.change(x)
+
+
+def test_equivalent_hydrogens_take_turns_in_a_hydrogen_bond():
+    numbers = np.array([8, 1, 1, 8, 1, 1])
+    x = np.array([
+        [0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0],
+        [2.9, 0.0, 0.0], [3.2, 0.5, 0.76], [3.2, 0.5, -0.76],
+    ]) / BOHR
+    connectivity = Connectivity(numbers, x)
+    turned = x[[0, 2, 1, 3, 4, 5]]
+    away = x + np.outer([0, 0, 0, 1, 1, 1], [1.6, 0.0, 0.0]) / BOHR
+    assert connectivity.change(turned) == ""
+    assert "separated from" in connectivity.change(away)
