@@ -45,7 +45,8 @@ class Connectivity:
         self._contacts = []
         if between.any():
             contact = between & (distances < CONTACT * distances[between].min())
-            kinds = np.sort([[graph.colours[i] for i in atoms] for atoms in (first, second)], axis=0)
+            colours = np.array(graph.colours)
+            kinds = np.sort([colours[first], colours[second]], axis=0)
             for kind in np.unique(kinds[:, contact], axis=1).T:
                 alike = between & (kinds == kind[:, None]).all(axis=0)
                 kept = np.sort(distances[contact & alike])
