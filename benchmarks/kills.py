@@ -82,6 +82,13 @@ def kept(verb: str, folder: Path) -> dict[str, int]:
     return found | {"models": len(list(folder.glob("w-build/**/*.npz")))}
 
 
+def finished(verb: str, folder: Path) -> bool:
+    """Whether all files that the command writes at its end are there."""
+    if verb == "md":
+        return (folder / "r.json").exists() and not (folder / "r.restart.npz").exists()
+    return (folder / ("w-train.json" if verb == "train" else "w.fflux")).exists()
+
+
 def result(verb: str, folder: Path) -> list:
     """What is compared, bitwise."""
     if verb == "md":
@@ -151,7 +158,7 @@ def main() -> int:
                     faults += 1
                     print(f"round {rounds}, kill {mine}: lost {lost}", flush=True)
                 before = after
-                over = args.verb == "md" and after["steps"] == _STEPS
+                over = finished(args.verb, folder)
                 if over:  # killed after its end, which leaves the lock
                     break
             else:
