@@ -73,7 +73,7 @@ class PySCF:
         self, charge: int = 0, spin: int | None = None, method: str = METHOD, basis: str = BASIS,
         partition: str = PARTITION, memory: float = 4000.0,
     ):
-        pyscf = _pyscf()
+        require_pyscf()
         if partition not in WORST:
             raise LabelError(f"no partition {partition!r}: use one of {', '.join(WORST)}")
         if spin:
@@ -81,7 +81,7 @@ class PySCF:
                 f"PySCF labels are of closed shells only, not of {spin} unpaired electrons: label "
                 "open shells with GFN2-xTB (--reference gfn2)"
             )
-        _check_functional(pyscf, method)
+        check_functional(method)
         self.charge, self.spin = charge, 0
         self.functional, self.basis, self.partition = method, basis, partition
         self.method = f"{method}/{basis}"
@@ -327,7 +327,8 @@ def _newton(mf, fine, tolerance: float) -> None:
         setattr(mf, name, getattr(second, name))
 
 
-def _check_functional(pyscf, method: str) -> None:
+def check_functional(method: str) -> None:
+    """Refuse a functional that PySCF does not know or that is not divided into atoms."""
     from pyscf.dft import libxc
 
     if method.upper() == "HF":
@@ -349,12 +350,11 @@ def _name(atoms: Atoms, index: int) -> str:
     return f"atom {index + 1} ({atoms.symbols[index]})"
 
 
-def _pyscf():
-    """Import PySCF."""
+def require_pyscf() -> None:
+    """Refuse to go on without PySCF."""
     try:
-        import pyscf
+        import pyscf  # noqa: F401
     except ImportError as error:
         raise LabelError(
             f"ab initio labels need PySCF ({error}): pip install 'ase-fflux[pyscf]'"
         ) from None
-    return pyscf

@@ -46,7 +46,8 @@ def _basis_key(mol, atom: int) -> str:
 @lru_cache(maxsize=64)
 def _free_atom(symbol: str, basis: str) -> CubicSpline:
     """Logarithm of a free atom's density by distance (bohr)."""
-    from pyscf import gto, scf
+    from pyscf import gto
+    from pyscf.scf import atom_hf
 
     charge = gto.charge(symbol)
     atom = gto.M(
@@ -55,7 +56,7 @@ def _free_atom(symbol: str, basis: str) -> CubicSpline:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PySCF calls what it has deprecated itself
-        _, _, coefficients, occupations = scf.atom_hf.get_atm_nrhf(atom)[symbol]
+        _, _, coefficients, occupations = atom_hf.get_atm_nrhf(atom)[symbol]
     r = np.concatenate([np.linspace(0, 0.5, 400), np.geomspace(0.502, 40, 1200)])
     line = np.zeros((len(r), 3))
     line[:, 2] = r
