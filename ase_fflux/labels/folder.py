@@ -26,7 +26,7 @@ from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.conformers import Minimum, minima, same_atoms
 from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
-from ase_fflux.labels.sampling import Portion, sample
+from ase_fflux.labels.sampling import STRIDE, Portion, sample
 from ase_fflux.labels.source import LabelSource, Rejected
 
 _INTERVAL = 1.0
@@ -48,6 +48,8 @@ class LabelSettings:
         Frames of the separate trajectory for the test.
     test_temperature : float
         Its temperature (K).
+    test_stride : float
+        Time between its frames (fs); the fewer they are, the longer it should be.
     seed : int
         Seed of all sampling; the test uses another stream.
     """
@@ -55,6 +57,7 @@ class LabelSettings:
     temperature: float = 500.0
     test_frames: int = 500
     test_temperature: float = 300.0
+    test_stride: float = STRIDE
     seed: int = 1
 
     def training(self) -> tuple[Portion, ...]:
@@ -68,7 +71,7 @@ class LabelSettings:
 
     def test(self) -> tuple[Portion, ...]:
         """Portions of the test set."""
-        return (Portion("md", self.test_temperature, 1.0),)
+        return (Portion("md", self.test_temperature, 1.0, self.test_stride),)
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,14 @@ class Portion:
         Kelvin.
     share : float
         Of all geometries; spread evenly over the conformers.
+    stride_fs : float
+        Time between frames of dynamics (fs).
     """
 
     kind: Literal["md", "nm"]
     temperature: float
     share: float
+    stride_fs: float = STRIDE
 
     def __post_init__(self):
         if self.kind not in ("md", "nm"):
@@ -131,7 +134,8 @@ def sample(
         if turn not in geometries:
             if portion.kind == "md":
                 frames = molecular_dynamics(
-                    conformer, source.engine, portion.temperature, int(drawn[turn]), seed=stream
+                    conformer, source.engine, portion.temperature, int(drawn[turn]), seed=stream,
+                    stride_fs=portion.stride_fs,
                 )
             else:
                 c = stream[2]

@@ -194,7 +194,7 @@ def _plan(labels: LabelFolder, minima, source, settings: BuildSettings) -> str:
         labelled += missing
         if missing:  # the dynamics before the first missing frame are repeated
             steps += sum(
-                sampling_steps(round(p.share * count), len(minima))
+                sampling_steps(round(p.share * count), len(minima), p.stride_fs)
                 for p in portions if p.kind == "md"
             )
     if not labelled:

@@ -267,3 +267,24 @@ def test_help_teaches(capsys):
     out = capsys.readouterr().out
     assert "fflux build ethanol.xyz -o ethanol.fflux" in out
     assert "They are not IQA energies" in " ".join(out.split())
+
+
+def test_options_of_pyscf_need_it(capsys):
+    assert build("--basis", "6-31G") == 2
+    assert "GFN2-xTB has no basis to choose" in capsys.readouterr().err
+
+
+def test_ab_initio_labels_are_few_and_their_test_frames_far_apart(monkeypatch):
+    pytest.importorskip("pyscf", reason="ab initio labels need PySCF")
+    asked = []
+
+    def remember(conformers, output, source, settings, *args, **kwargs):
+        asked.append((source, settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ase_fflux.workflows.build.build", remember)
+    assert main(["build", "water.xyz", "--reference", "pyscf", "--partition", "hirshfeld"]) == 130
+    source, settings = asked[0]
+    assert (source.method, source.partition) == ("B3LYP/6-31+G(d,p)", "hirshfeld")
+    assert (settings.labels, settings.sampling.test_frames) == (150, 50)
+    assert settings.sampling.test_stride == 100.0

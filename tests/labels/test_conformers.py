@@ -143,3 +143,31 @@ def test_symmetric_start_of_ethanol(source, trans):
     with pytest.warns(FFLUXWarning, match="conformer 2 of 2 comes to a saddle point"):
         found = atoms_of(minima([trans, start], source))
     assert sorted(round(torsion(atoms) / 60) % 6 for atoms in found) == [1, 3, 5]
+
+
+def test_optimisation_starts_from_the_stiffness_of_a_cheaper_engine(source, gauche):
+    """With the engine's second derivatives a dear source is asked far less often."""
+
+    class Dear:
+        method, hessian = "dear", source.hessian
+
+        def __init__(self, engine):
+            self.engine, self.asked = engine or self, 0
+
+        def calculator(self):
+            calculator = source.calculator()
+            plain = calculator.calculate
+
+            def counted(*args, **kwargs):
+                self.asked += 1
+                plain(*args, **kwargs)
+
+            calculator.calculate = counted
+            return calculator
+
+    start = gauche.copy()
+    start.rattle(0.05, seed=1)
+    alone, helped = Dear(None), Dear(source)
+    found = [minima([start], dear, fmax=1e-4)[0].atoms.positions for dear in (alone, helped)]
+    assert superposition(*found) < 1e-3
+    assert helped.asked < 0.6 * alone.asked

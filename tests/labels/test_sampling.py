@@ -287,3 +287,20 @@ def test_inputs_of_the_bundled_models_are_minima(name, formula, frames):
         gradient = source.label(atoms).gradient * FORCE
         assert np.linalg.norm(gradient, axis=1).max() < 1e-4
         normal_mode_displacements(atoms, hessian(atoms, source.calculator()), 300.0, 1, seed=0)
+
+
+def test_stride_of_a_portion_is_that_of_its_dynamics(monkeypatch):
+    strides = []
+
+    def dynamics(atoms, engine, temperature, n_frames, *, seed, stride_fs):
+        strides.append(stride_fs)
+        return iter([atoms] * n_frames)
+
+    monkeypatch.setattr("ase_fflux.labels.sampling.molecular_dynamics", dynamics)
+
+    class Source:
+        engine = None
+
+    portions = [Portion("md", 300.0, 0.5), Portion("md", 500.0, 0.5, 100.0)]
+    assert len(list(sample([Atoms("H2", [[0, 0, 0], [0, 0, 1]])], Source(), portions, 4, 1))) == 4
+    assert strides == [20.0, 100.0]
