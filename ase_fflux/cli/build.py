@@ -12,8 +12,9 @@ _DEAR_LABELS, _DEAR_FRAMES, _DEAR_STRIDE = 150, 50, 100.0
 """Ab initio: fewer labels, test frames farther apart (fs)."""
 
 _DESCRIPTION = """\
-Make a model for a molecule, from GFN2-xTB labels by default: optimise, sample, label, train, test on a separate
-trajectory, and report. All frames of FILE are taken as conformers; mirror images are added.
+Make a model for a molecule, from GFN2-xTB labels by default: optimise, sample, label, train, test
+on a separate trajectory, and report. All frames of FILE are taken as conformers; mirror images are
+added.
 
 The model learns all atomic energies and the total gradient together, and equivalent atoms learn
 from each other. Options of training below concern the moments, or all with --energies-only.
