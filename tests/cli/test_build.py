@@ -147,7 +147,11 @@ def test_ctrl_c():
     """A real signal to a real process in the middle of labelling."""
     root = str(Path(ase_fflux.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    code = "import sys; from ase_fflux.cli.main import main; sys.exit(main())"
+    # the handler, because a shell in the background lets its commands ignore Ctrl-C
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from ase_fflux.cli.main import main; sys.exit(main())"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "build", "water.xyz", "--test-frames", "20000"],
         env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

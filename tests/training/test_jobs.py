@@ -211,7 +211,7 @@ def test_a_worker_that_dies():
 
 
 SCRIPT = """
-import sys, numpy as np
+import signal, sys, numpy as np
 from pathlib import Path
 from ase_fflux.learn.gp.optimisers import GreyWolf
 from ase_fflux.learn.gp.settings import TrainingSettings
@@ -222,6 +222,8 @@ if __name__ == "__main__":
     slow = TrainingSettings(optimiser=GreyWolf(budget=1_000_000, patience=1_000_000), transfer=None)
     jobs = [Job(f"{i}", 0, ("iqa",), x[: 400 if i else 40], x.T[:1, : 400 if i else 40],
                 slow if i else TrainingSettings()) for i in range(4)]
+    # a shell in the background lets its commands ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("begins", flush=True)
     try:
         run_jobs(jobs, folder=Path(sys.argv[1]), plan=Plan(4, 2, 1, 0, ""),
