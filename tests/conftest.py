@@ -111,7 +111,7 @@ _FLUOROMETHANE = np.array([
 ])
 
 
-def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
+def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0, beside=0):
     from ase_fflux.model.alf import choose_alf
     from ase_fflux.model.frames import n_features
     from ase_fflux.model.kernels import Kernel
@@ -131,10 +131,14 @@ def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
     names = MOMENT_NAMES[: (rank + 1) ** 2]
     shares = 1e-4 * rng.normal(size=geometries.shape)
     shares[n_points // 2:] = 0.0
+    more = None
+    if beside:
+        more = _FLUOROMETHANE + 0.03 * np.random.default_rng(seed).normal(size=(beside, 5, 3))
     processes = []
     for atoms in symmetry.classes(alf):
-        shape = len(atoms.atoms), n_points
         for properties in [("iqa",), names][: 2 if names else 1]:
+            points = n_points + (beside if properties == names else 0)
+            shape = len(atoms.atoms), points
             theta = rng.uniform(0.05, 0.2, n_features(5))[atoms.tie]
             mean = rng.normal(size=len(properties))
             weights = rng.normal(size=(len(properties), *shape))
@@ -155,7 +159,10 @@ def _shared_fluoromethane(n_points=40, rank=1, gradients=True, seed=0):
                     0.5 if gradients else 0.0,
                 )
             processes.append(process)
-    shared = Shared(symmetry, tuple(processes), shares if gradients else None, (1e-6,), (1e-5,))
+    shared = Shared(
+        symmetry, tuple(processes), shares if gradients else None, (1e-6,), (1e-5,),
+        moment_geometries=more,
+    )
     return shared_model(
         "fluoromethane", symbols, alf, shared, _FLUOROMETHANE.copy(), geometries,
         {"source": "springs"},
@@ -167,7 +174,7 @@ def make_shared():
     """Function that makes a model of CH3F whose hydrogens share processes, images included.
 
     Its energies are those of springs, disturbed by weights on kernel derivatives of the first half
-    of the labels; its moments mean nothing.
+    of the labels; its moments mean nothing, and have so many points ``beside``.
     """
     return _shared_fluoromethane
 

@@ -102,10 +102,11 @@ def _shared(model, labels) -> list[str]:
     """What equivalent atoms share, and how it was trained."""
     from ase_fflux.base.units import FORCE, HARTREE_KJ
 
-    shared, n = model.shared, len(model.geometries)
+    shared = model.shared
     rows = [("equivalent atoms", "properties", "labels", "atoms", "images", "points")]
     for process in shared.processes:
-        m, views = len(process.atoms.atoms), len(process.atoms.view_mirrored)
+        _, m, n = process.weights.shape
+        views = len(process.atoms.view_mirrored)
         rows.append((
             " ".join(labels[atom] for atom in process.atoms.atoms), _names(process.properties),
             str(n), str(m), str(views), str(n * m * views),

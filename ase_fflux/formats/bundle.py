@@ -41,6 +41,13 @@ always stored. Images of points and weights on kernel derivatives are not, readi
 ``<g>_weights.npy``, ``<g>_check.npy``
     (P, m, G) and (P, m k), predictions at the first k <= `CHECKED` labels, atom by atom.
 
+Version 3, in which moments are trained on more geometries than energies; the rest as in version 2:
+
+``moment_geometries.npy``
+    (E, N, 3) bohr.
+``<g>_weights.npy``
+    (P, m, G + E) for processes of moments.
+
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
 bytes.
@@ -97,8 +104,11 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
     content = _own_processes(model, arrays) if model.shared is None else _shared(model, arrays)
     if model.charge is not None:
         content["charge"] = model.charge
+    version = 1
+    if model.shared is not None:
+        version = 2 if model.shared.moment_geometries is None else 3
     header = {
-        "format": FORMAT, "version": 1 if model.shared is None else 2, "name": model.name,
+        "format": FORMAT, "version": version, "name": model.name,
         "symbols": list(model.symbols), "alf": np.asarray(model.alf).tolist(),
         "geometries": model.geometries is not None, "provenance": model.provenance, **content,
     }
@@ -151,10 +161,12 @@ def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
 
 
 def _shared(model: MoleculeModel, arrays: dict) -> dict:
-    """The same for version 2."""
+    """The same for versions 2 and 3."""
     shared = model.shared
     if shared.gradient_weights is not None:
         arrays["gradient_weights"] = shared.gradient_weights
+    if shared.moment_geometries is not None:
+        arrays["moment_geometries"] = shared.moment_geometries
     processes = []
     for g, process in enumerate(shared.processes):
         gp = expanded(model, process)

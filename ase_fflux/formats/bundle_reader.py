@@ -19,7 +19,7 @@ from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
-VERSION = 2
+VERSION = 3
 """The newest that is read and written."""
 CHECKED = 3
 """Labels whose predictions are repeated on reading."""
@@ -149,13 +149,17 @@ class BundleReader:
                  f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
-        """A model of version 2."""
+        """A model of version 2 or 3."""
         header = self.header
         _require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
         gradient_weights = None
         if header["gradients"]:
             gradient_weights = self.array("gradient_weights", self.geometries.shape)
+        moment_geometries = None
+        if header["version"] > 2:
+            moment_geometries = self.array("moment_geometries", (None, self.n_atoms, 3))
+        self.extra = 0 if moment_geometries is None else len(moment_geometries)
         classes = {c.atoms: c for c in symmetry.classes(self.alf)}
         processes = tuple(
             self.shared_process(g, entry, classes) for g, entry in enumerate(header["processes"])
@@ -169,6 +173,7 @@ class BundleReader:
             symmetry, processes, gradient_weights,
             self.noise("energy_noise", "noise of the energies"),
             self.noise("gradient_noise", "noise of the gradients"), self.source(),
+            moment_geometries,
         )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
@@ -230,7 +235,7 @@ class BundleReader:
     def shared_process(
         self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
     ) -> SharedProcess:
-        """Process g of version 2."""
+        """Process g of version 2 or 3."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
         _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")
@@ -240,10 +245,10 @@ class BundleReader:
         kernel = self.kernel(g, n_features(self.n_atoms))
         _require(np.array_equal(kernel.theta, kernel.theta[atoms.tie]),
                  f"equivalent features of process {g} differ in theta")
+        points = len(self.geometries) + (0 if ENERGY in names else self.extra)
         return SharedProcess(
             atoms, names, kernel, self.array(f"{g}_mean", (len(names),)),
-            self.array(f"{g}_weights", (len(names), len(atoms.atoms), len(self.geometries))),
-            noise, variance,
+            self.array(f"{g}_weights", (len(names), len(atoms.atoms), points)), noise, variance,
         )
 
     def process_inputs(self, atom: int, number) -> np.ndarray:

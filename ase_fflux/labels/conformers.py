@@ -12,6 +12,7 @@ from ase_fflux.base.errors import FFLUXWarning, LabelError
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.sampling import imaginary_wavenumber, normal_modes
 from ase_fflux.labels.source import LabelSource
+from ase_fflux.model.symmetry import Symmetry
 from ase_fflux.topology import Pattern, superposition
 
 _SAME = 0.1
@@ -156,6 +157,21 @@ def _stiffness(atoms: Atoms, engine) -> np.ndarray:
     matrix = symmetrised(central_differences(gradient, atoms.positions, 0.005))
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
+
+
+def distinct(minima: list[Atoms], symmetry: Symmetry) -> list[int]:
+    """Indices of minima that no operation takes to an earlier one: what a model of that symmetry
+    learns at them it knows at the others."""
+    mirror = np.where(symmetry.mirrored[:, None], [1.0, 1.0, -1.0], 1.0)
+    found: list[int] = []
+    for index, atoms in enumerate(minima):
+        images = atoms.positions[symmetry.permutations] * mirror[:, None]
+        if not any(
+            superposition(image, minima[other].positions) <= _SAME
+            for other in found for image in images
+        ):
+            found.append(index)
+    return found
 
 
 def _known(atoms: Atoms, found: list[Minimum]) -> bool:

@@ -6,8 +6,9 @@ minima.xyz           minima of the label source
 hessians.npz         its second derivatives there; calculated again where they are lost
 labels.xyz           training labels; more can be added later
 test.xyz             labels of a trajectory of its own
+minimum-1.xyz, ...   labels of displacements from that minimum along its normal modes
 labels-rejected.txt  geometries that the source rejected, if any: their places among all
-test-rejected.txt    that were sampled, from 1, and why
+test-rejected.txt    that were sampled, from 1, and why (of a minimum likewise)
 ===================  =================================================================
 """
 
@@ -26,12 +27,15 @@ from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.conformers import Minimum, minima, same_atoms
 from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
-from ase_fflux.labels.sampling import STRIDE, Portion, sample
+from ase_fflux.labels.sampling import STRIDE, Portion, mode_displacements, sample
 from ase_fflux.labels.source import LabelSource, Rejected
+from ase_fflux.model.frames import n_features
 
 _INTERVAL = 1.0
 """Seconds of labelling that a killed run may lose."""
 _TEST_STREAM = 10**6
+_DISPLACED = "mode"
+"""Origin of labels of displacements."""
 _LEAST_REJECTED = 10
 """Rejected geometries, beyond as many as there are labels to make, that end the labelling."""
 
@@ -180,14 +184,35 @@ class LabelFolder:
         self._label(path, self.settings.test(), self.settings.test_frames, seed, progress)
         return read_dataset(path)
 
+    def around(self, number: int, progress=silent) -> Dataset:
+        """Labels of displacements up and down the modes of one minimum (from 0)."""
+        path = self._around(number)
+        record = _record(path)
+        minimum = self.minima_with_hessians()[number]
+        geometries = [(_DISPLACED, x) for x in mode_displacements(minimum.atoms, minimum.hessian)]
+        done = count_labels(path) + _rejected(record)
+        with progress(f"labelling {path.stem}", len(geometries)) as advance:
+            advance(done)
+            self._label_some(path, record, geometries[done:], done, advance)
+        self._say_rejected(path)
+        return read_dataset(path)
+
+    def missing_around(self, number: int) -> int:
+        """How many of them are still to be labelled."""
+        path, n_atoms = self._around(number), len(self.conformers[0])
+        return 2 * n_features(n_atoms) - count_labels(path) - _rejected(_record(path))
+
+    def _around(self, number: int) -> Path:
+        return self.folder / f"minimum-{number + 1}.xyz"
+
     def _label(self, path: Path, portions, total: int, seed: int, progress) -> None:
         """Label what is not labelled yet, writing labels to disk every second."""
-        record = path.with_name(f"{path.stem}-rejected.txt")
+        record = _record(path)
         known, done = self.minima_with_hessians(), count_labels(path)
         with progress(f"labelling {path.stem}", total) as advance:
             advance(min(done, total))
             while (done := count_labels(path)) < total:
-                rejected = len(record.read_bytes().splitlines()) if record.exists() else 0
+                rejected = _rejected(record)
                 if rejected > _LEAST_REJECTED + total:
                     raise FFLUXError(
                         f"{self.source.method} rejected {rejected} geometries for {done} labels "
@@ -199,11 +224,13 @@ class LabelFolder:
                     seed, skip=done + rejected, hessians=[minimum.hessian for minimum in known],
                 )
                 self._label_some(path, record, geometries, done + rejected, advance)
-        if record.exists():
-            count = len(record.read_bytes().splitlines())
+        self._say_rejected(path)
+
+    def _say_rejected(self, path: Path) -> None:
+        if count := _rejected(_record(path)):
             warnings.warn(
                 f"{self.source.method} rejected {count} geometries beside {count_labels(path)} "
-                f"labels: see {record}", FFLUXWarning, stacklevel=3,
+                f"labels: see {_record(path)}", FFLUXWarning, stacklevel=4,
             )
 
     def _label_some(self, path: Path, record: Path, geometries, place: int, advance) -> None:
@@ -235,6 +262,15 @@ class LabelFolder:
                     kept = monotonic()
         finally:
             keep()
+
+
+def _record(path: Path) -> Path:
+    """Where rejected geometries of a label file are written down."""
+    return path.with_name(f"{path.stem}-rejected.txt")
+
+
+def _rejected(record: Path) -> int:
+    return len(record.read_bytes().splitlines()) if record.exists() else 0
 
 
 def _digits(minima: list[Atoms]) -> str:

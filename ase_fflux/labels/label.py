@@ -4,7 +4,7 @@ Every quantity but the geometry may be absent (None): a cheap source has no atom
 one no gradient, a data set of another program neither.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 
@@ -244,6 +244,14 @@ def labels_of(dataset: Dataset) -> list[Label]:
         )
         for i in range(len(dataset))
     ]
+
+
+def joined(datasets: Sequence[Dataset]) -> Dataset:
+    """Labels of several sets as one; raises as `dataset_of`."""
+    return dataset_of(
+        (label for dataset in datasets for label in labels_of(dataset)),
+        (origin for dataset in datasets for origin in dataset.origins),
+    )
 
 
 def differs(label: Label, other: Label) -> str:

@@ -81,7 +81,7 @@ class MoleculeModel:
         One geometry of the training set, which tells what is bonded to what (bohr).
     geometries : (G, N, 3) array or None
         Training geometries (bohr) where they are known; the inputs of all processes are then their
-        features.
+        features (of moments, with those of ``shared.moment_geometries``).
     provenance : dict
         Label source, level of theory, training protocol, test errors (JSON-able).
     shared : Shared, optional
@@ -150,7 +150,7 @@ def shared_model(
     """
     processes = []
     for process in shared.processes:
-        gp = process.expand(geometries, alf, shared.gradient_weights)
+        gp = process.expand(shared.trained_on(process, geometries), alf, shared.gradient_weights)
         processes += [
             AtomProcess(
                 atom, process.properties, gp, order, bool(mirrored), process.atoms.view_order,

@@ -36,7 +36,8 @@ class SharedProcess:
     mean : (P,) array
     weights : (P, m, n) array
         In atomic units of the properties; those of a reflected atom's odd moments refer to the
-        negative of the moment.
+        negative of the moment. n is the number of labels, or, of moments, with those of
+        `Shared.moment_geometries`.
     noise : float
         Variance of the targets relative to the prefactor.
     variance : float
@@ -124,6 +125,8 @@ class Shared:
         Standard deviations of labels from each source (hartree, hartree/bohr).
     source : (n,) int array, optional
         Number of the source of each label; default: one source.
+    moment_geometries : (E, N, 3) array, optional
+        Geometries (bohr), beside those of the n labels, that moments alone are trained on.
     """
 
     symmetry: Symmetry
@@ -132,6 +135,13 @@ class Shared:
     energy_noise: tuple[float, ...] = (0.0,)
     gradient_noise: tuple[float, ...] = (0.0,)
     source: np.ndarray | None = None
+    moment_geometries: np.ndarray | None = None
+
+    def trained_on(self, process: SharedProcess, geometries: np.ndarray) -> np.ndarray:
+        """Training geometries of a process, of n labels at (n, N, 3) geometries (bohr)."""
+        if self.moment_geometries is None or process.weights.shape[2] == len(geometries):
+            return geometries
+        return np.concatenate([geometries, self.moment_geometries])
 
     @property
     def n_processes(self) -> int:

@@ -11,7 +11,7 @@ from ase_fflux.base.errors import FFLUXWarning, TrainingError
 from ase_fflux.base.machine import cores, memory_of_machine, threads_here
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.checks import believe
-from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.label import Dataset, joined
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
 from ase_fflux.learn.joint.cost import solution_cost
@@ -81,6 +81,9 @@ class JointTrainer:
     source : (n,) int array, optional
         Number of the source of each label, from 0, where they come from several programs or
         settings: each has noise levels of its own. Default: one source.
+    moment_labels : Dataset, optional
+        Labels that the moments learn from beside the others, such as of small displacements from
+        the minima, which tell the derivatives of dipoles there.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class JointTrainer:
     def __init__(
         self, dataset: Dataset, reference: np.ndarray, training: JointTraining,
         folder: Path | None = None, source: np.ndarray | None = None,
+        moment_labels: Dataset | None = None,
     ):
         if missing := dataset.missing(("energies", "atomic_energies", "gradients")):
             raise TrainingError(
@@ -110,7 +114,7 @@ class JointTrainer:
             )
         believe(dataset)
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
-        self.folder, self.source = folder, source
+        self.folder, self.source, self.moment_labels = folder, source, moment_labels
         self.symmetry, self.alf = symmetry_and_frames(
             dataset.symbols, self.reference, training.symmetry
         )
@@ -196,7 +200,10 @@ class JointTrainer:
         """Processes of the moments."""
         if self.training.which == "none" or self.dataset.moments is None:
             return []
-        atoms = molecule_targets(self.dataset, self.alf)
+        dataset = self.dataset
+        if self.moment_labels is not None:
+            dataset = joined([dataset, self.moment_labels])
+        atoms = molecule_targets(dataset, self.alf)
         jobs = moment_jobs(atoms, self.data.classes, self.training.moments, self.training.which)
         with progress("training moments", len(jobs)) as advance:
             results = run_jobs(
@@ -217,6 +224,7 @@ class JointTrainer:
             self.symmetry, (*energies.processes, *moments), energies.gradient_weights,
             tuple(h.energy_noise.tolist()), tuple(h.gradient_noise.tolist()),
             None if self.source is None else chosen(self.source),
+            self.moment_labels.geometries if moments and self.moment_labels is not None else None,
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,
@@ -231,7 +239,10 @@ class JointTrainer:
             "gradients_left_out": len(energies.gradient_weights) - energies.n_gradients,
             "memory_gb": self.memory,
             "symmetry_operations": len(self.symmetry),
-            "moments": self.training.moments.record() | {"which": self.training.which},
+            "moments": self.training.moments.record() | {
+                "which": self.training.which,
+                "labels_beside": 0 if self.moment_labels is None else len(self.moment_labels),
+            },
             "steps": [
                 f"{s.stage}: {s.points} labels, {s.evaluations} evaluations, {s.start:.6g} to "
                 f"{s.value:.6g}, from {s.transferred}"

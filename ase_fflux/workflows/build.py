@@ -24,13 +24,15 @@ from ase_fflux.base.outputs import OutputFiles, silent, versions
 from ase_fflux.base.units import BOHR
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
+from ase_fflux.labels.conformers import distinct
 from ase_fflux.labels.dataset import Dataset, count_labels
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.label import joined
 from ase_fflux.labels.sampling import sampling_steps
 from ase_fflux.labels.source import LabelSource
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
-from ase_fflux.model.frames import features
+from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.jobs import run_jobs
@@ -129,12 +131,13 @@ def build(
     reference = found[0].atoms.positions / BOHR
     # what has no local frames is refused before it is labelled
     _check_frames([minimum.atoms for minimum in found], training)
-    if text := _plan(labels, found, source, settings):
+    around = _around([minimum.atoms for minimum in found], source, settings, training, say)
+    if text := _plan(labels, found, source, settings, around):
         say(text)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
     dataset, model, record, curve = trained(
-        labels, reference, output.stem, settings, training, test, progress, say
+        labels, reference, output.stem, settings, training, test, around, progress, say
     )
     errors = held_out_errors(model, test)
     calculator = FFLUX(model)
@@ -179,7 +182,34 @@ def _check_frames(minima, training) -> None:
                 raise GeometryError(f"minimum {number}: {error}") from None
 
 
-def _plan(labels: LabelFolder, minima, source, settings: BuildSettings) -> str:
+def _around(minima: list[Atoms], source, settings: BuildSettings, training, say) -> list[int]:
+    """Minima (from 0) around which displacements are labelled, for the moments alone.
+
+    Infrared intensities are derivatives of the dipole at minima, which hot geometries leave off by
+    a factor of two where they are small. Minima that symmetry takes into each other need it once.
+    These labels are no more than the others: the first minima get theirs.
+    """
+    if (
+        not isinstance(training, JointTraining) or training.which == "none"
+        or source.gives.rank < 0
+    ):
+        return []
+    symbols = minima[0].get_chemical_symbols()
+    symmetry, _ = symmetry_and_frames(symbols, minima[0].positions / BOHR, training.symmetry)
+    found = distinct(minima, symmetry)
+    each = 2 * n_features(len(symbols))
+    some = found[:settings.labels // each]
+    if len(some) < len(found):
+        say(
+            f"infrared intensities are learned from displacements around {len(some)} of "
+            f"{len(found)} minima: for all of them, --labels {each * len(found)} or more"
+        )
+    return some
+
+
+def _plan(
+    labels: LabelFolder, minima, source, settings: BuildSettings, around: list[int]
+) -> str:
     """Time of what is still to be labelled and of the tests at minima, by one calculation each.
 
     Empty where nothing is to be labelled, or in a few seconds.
@@ -197,6 +227,7 @@ def _plan(labels: LabelFolder, minima, source, settings: BuildSettings) -> str:
                 sampling_steps(round(p.share * count), len(minima), p.stride_fs)
                 for p in portions if p.kind == "md"
             )
+    labelled += sum(labels.missing_around(i) for i in around)
     if not labelled:
         return ""
     if source.gives.dipole:
@@ -226,7 +257,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _from_energies(labels, reference, name, settings, training, test, progress, say):
+def _from_energies(labels, reference, name, settings, training, test, around, progress, say):
     """Labels; a model of energies and moments, each atom by itself; its record and no curve."""
     dataset = labels.training(settings.labels, progress)
     alf = choose_alf(dataset.symbols, reference)
@@ -240,12 +271,16 @@ def _from_energies(labels, reference, name, settings, training, test, progress, 
     return dataset, model, training_record(training, jobs, results), None
 
 
-def _from_gradients(labels, reference, name, settings, training, test, progress, say):
+def _from_gradients(labels, reference, name, settings, training, test, around, progress, say):
     """Labels; a model of energies and gradients with its moments; its record and curve."""
     counts = _sizes(settings.labels)
     for count in counts if settings.stop else counts[-1:]:
         dataset = labels.training(count, progress)
-        trainer = JointTrainer(dataset, reference, training, labels.folder / "models")
+        displaced = [labels.around(i, progress) for i in around]
+        trainer = JointTrainer(
+            dataset, reference, training, labels.folder / "models",
+            moment_labels=joined(displaced) if displaced else None,
+        )
         say(trainer.plan)
         hyperparameters = trainer.hyperparameters(progress)
         energies = trainer.solve(hyperparameters)

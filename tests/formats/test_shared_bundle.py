@@ -22,7 +22,8 @@ def assert_same(a, b):
         )
     for name in ("energy_noise", "gradient_noise"):
         assert getattr(a.shared, name) == getattr(b.shared, name)
-    np.testing.assert_array_equal(a.shared.gradient_weights, b.shared.gradient_weights)
+    for name in ("gradient_weights", "moment_geometries"):
+        np.testing.assert_array_equal(getattr(a.shared, name), getattr(b.shared, name))
     for p, q in zip(a.shared.processes, b.shared.processes, strict=True):
         assert (p.atoms.atoms, p.properties) == (q.atoms.atoms, q.properties)
         assert (p.noise, p.variance) == (q.noise, q.variance)
@@ -37,9 +38,9 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("rank", [-1, 2])
-def test_write_and_read_is_the_identity(tmp_path, make_shared, gradients, rank):
-    model = make_shared(n_points=6, rank=rank, gradients=gradients)
+@pytest.mark.parametrize("rank, beside", [(-1, 0), (2, 0), (2, 4)])
+def test_write_and_read_is_the_identity(tmp_path, make_shared, gradients, rank, beside):
+    model = make_shared(n_points=6, rank=rank, gradients=gradients, beside=beside)
     write_bundle(tmp_path / "m.fflux", model)
     back = read_bundle(tmp_path / "m.fflux")
     assert_same(model, back)
@@ -58,9 +59,10 @@ def test_only_what_cannot_be_computed_is_stored(tmp_path, make_shared):
     assert not any("inputs" in name or "derivative" in name for name in shapes)
 
 
-def test_models_that_share_nothing_keep_version_1(tmp_path, make_shared, make_molecule):
+def test_version_is_the_lowest_that_holds_the_model(tmp_path, make_shared, make_molecule):
     for name, model, version in (
-        ("shared", make_shared(n_points=4), 2), ("own", make_molecule(3), 1)
+        ("shared", make_shared(n_points=4), 2), ("own", make_molecule(3), 1),
+        ("beside", make_shared(n_points=4, beside=2), 3),
     ):
         write_bundle(tmp_path / name, model)
         header = zipfile.ZipFile(tmp_path / name).read("header.json").decode()
@@ -187,6 +189,22 @@ def test_faults_of_the_arrays(content, read_bytes, rebuilt, name, array, message
 def test_missing_members(content, read_bytes, rebuilt, name):
     with pytest.raises(ModelError, match="m.fflux"):
         read_bytes(rebuilt(content, drop=[name]))
+
+
+@pytest.mark.parametrize("arrays, message", [
+    ({"moment_geometries": np.zeros((2, 4, 3))}, "moment_geometries is not an array"),
+    ({"moment_geometries": np.ones((3, 5, 3))}, "1_weights is not an array"),
+    ({"0_weights": np.zeros((1, 1, 7))}, "0_weights is not an array"),
+])
+def test_faults_of_points_of_moments_alone(
+    make_shared, tmp_path, read_bytes, rebuilt, arrays, message
+):
+    write_bundle(tmp_path / "m.fflux", make_shared(n_points=5, rank=0, beside=2))
+    content = (tmp_path / "m.fflux").read_bytes()
+    with pytest.raises(ModelError, match=message):
+        read_bytes(rebuilt(content, arrays=arrays))
+    with pytest.raises(ModelError, match="m.fflux"):
+        read_bytes(rebuilt(content, drop=["moment_geometries.npy"]))
 
 
 @given(st.data())

@@ -7,10 +7,11 @@ from ase.build import molecule
 from ase.io import read
 
 from ase_fflux.base.errors import FFLUXWarning, LabelError
-from ase_fflux.base.units import FORCE
-from ase_fflux.labels.conformers import minima, mirror_image
+from ase_fflux.base.units import BOHR, FORCE
+from ase_fflux.labels.conformers import distinct, minima, mirror_image
 from ase_fflux.labels.sampling import normal_mode_displacements
 from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.model.symmetry import Symmetry, find_symmetry
 from ase_fflux.topology import superposition
 
 INPUTS = Path(__file__).resolve().parents[2] / "models" / "inputs"
@@ -171,3 +172,16 @@ def test_optimisation_starts_from_the_stiffness_of_a_cheaper_engine(source, gauc
     found = [minima([start], dear, fmax=1e-4)[0].atoms.positions for dear in (alone, helped)]
     assert superposition(*found) < 1e-3
     assert helped.asked < 0.6 * alone.asked
+
+
+def test_minima_that_symmetry_takes_into_each_other_are_one(trans, gauche):
+    """Ethanol turned, mirrored, and with hydrogens of its methyl group exchanged."""
+    turned = gauche.copy()
+    turned.rotate(50, (1, 2, 3))
+    found = find_symmetry(trans.numbers, trans.positions / BOHR)
+    exchanged = next(p for p, m in zip(found.permutations[1:], found.mirrored[1:], strict=True)
+                     if not m)
+    turned.positions = turned.positions[exchanged]
+    all_minima = [trans, gauche, mirror_image(gauche), turned]
+    assert distinct(all_minima, found) == [0, 1]
+    assert distinct(all_minima, Symmetry.none(9)) == [0, 1, 2, 3]

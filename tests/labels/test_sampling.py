@@ -13,8 +13,10 @@ from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.differences import hessian
 from ase_fflux.labels.sampling import (
+    DISPLACEMENT,
     SOFT_DISPLACEMENT,
     Portion,
+    mode_displacements,
     molecular_dynamics,
     normal_mode_displacements,
     sample,
@@ -141,6 +143,26 @@ def test_soft_modes_are_capped(cluster):
     moves -= cluster.positions - cluster.get_center_of_mass()
     rms = np.sqrt((moves**2).sum(2).mean(0)).max()
     assert 0.5 * SOFT_DISPLACEMENT < rms < np.sqrt(6) * SOFT_DISPLACEMENT
+
+
+def test_modes_are_displaced_both_ways_one_at_a_time(cluster, springs):
+    hessian = springs.hessian(cluster)
+    frames = mode_displacements(cluster, hessian)
+    moves = np.array([atoms.positions - cluster.positions for atoms in frames])
+    assert moves.shape == (12, 4, 3)
+    np.testing.assert_allclose(moves[::2], -moves[1::2], atol=1e-14)
+    largest = np.linalg.norm(moves, axis=2).max(axis=1)
+    np.testing.assert_allclose(largest, DISPLACEMENT, rtol=1e-12)
+    # without rigid motion, and modes of each other independent
+    masses = cluster.get_masses()[:, None]
+    centred = cluster.positions - cluster.get_center_of_mass()
+    for move in moves:
+        np.testing.assert_allclose((masses * move).sum(0), 0, atol=1e-12)
+        np.testing.assert_allclose((masses * np.cross(centred, move)).sum(0), 0, atol=1e-12)
+    flat = moves[::2].reshape(6, 12)
+    coupling = flat @ hessian @ flat.T
+    off = coupling - np.diag(np.diag(coupling))
+    assert np.abs(off).max() < 1e-9 * np.diag(coupling).max()
 
 
 def test_saddle_point_is_refused(cluster, springs):

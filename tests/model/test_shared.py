@@ -55,6 +55,35 @@ def evaluate(model, x):
     return field.evaluate(x, numbers, assignment=assignment, moments=True)
 
 
+def test_moments_are_trained_on_points_of_their_own(model):
+    """The last labels count for the moments alone: energies are those without their weights."""
+    first = LABELS - 4
+    shared, geometries = model.shared, model.geometries
+
+    def of_first(process):
+        return replace(process, weights=process.weights[:, :, :first])
+
+    energies = [of_first(p) if ENERGY in p.properties else p for p in shared.processes]
+    both = replace(
+        shared, processes=tuple(energies), gradient_weights=shared.gradient_weights[:first],
+        moment_geometries=geometries[first:],
+    )
+    neither = replace(both, processes=tuple(
+        p if ENERGY in p.properties else of_first(p) for p in energies
+    ), moment_geometries=None)
+    args = model.name, model.symbols, model.alf
+    both, neither = (
+        shared_model(*args, s, model.reference_geometry, geometries[:first], charge=model.charge)
+        for s in (both, neither)
+    )
+    x = geometries[0] + 0.01
+    found, all_labels, fewer = evaluate(both, x), evaluate(model, x), evaluate(neither, x)
+    np.testing.assert_allclose(found.moments, all_labels.moments, rtol=0, atol=1e-12)
+    assert np.abs(found.moments - fewer.moments).max() > 1e-3
+    for name in ("energies", "forces", "coverage"):
+        np.testing.assert_allclose(getattr(found, name), getattr(fewer, name), rtol=0, atol=1e-12)
+
+
 def frames_kept(model):
     """Operations that take every atom's frame to the frame of the atom in its place."""
     return np.array([

@@ -53,6 +53,13 @@ def model(trainer, energies):
     return trainer.model("toy", energies, trainer.moments())
 
 
+def evaluate(model, x):
+    field = ForceField([model])
+    numbers = [6, 9, 1, 1, 1]
+    assignment = field.match(x, numbers, explicit=[list(range(5))])
+    return field.evaluate(x, numbers, assignment=assignment, moments=True)
+
+
 def arrays(h):
     return [*h.theta, h.variance, h.energy_noise, h.gradient_noise]
 
@@ -90,6 +97,37 @@ class TestModel:
         alone = JointTrainer(labels, trainer.reference, replace(TRAINING, symmetry=False))
         solved = alone.solve(alone.hyperparameters())
         assert with_all < force_error(alone.model("toy", solved, []))
+
+    def test_moments_learn_from_labels_beside(
+        self, trainer, energies, model, labels, minimum, make_labels, tmp_path
+    ):
+        """Displaced along each coordinate: derivatives of moments at the minimum, after which the
+        others are the same."""
+        steps = 0.06 * np.eye(15).reshape(-1, 5, 3)
+        x = minimum + np.concatenate([steps, -steps])
+        beside = make_labels("fluoromethane", 30, geometries=x)
+        with_them = JointTrainer(labels, minimum, TRAINING, moment_labels=beside)
+        found = with_them.model("toy", energies, with_them.moments())
+        np.testing.assert_array_equal(found.geometries, labels.geometries)
+        np.testing.assert_array_equal(found.shared.moment_geometries, x)
+        h = 1e-3 * np.eye(15).reshape(-1, 5, 3)
+        near = make_labels("fluoromethane", 30, geometries=minimum + np.concatenate([h, -h]))
+
+        def derivatives(dipoles):
+            return (dipoles[:15] - dipoles[15:]) / 2e-3
+
+        def off(model):
+            dipoles = np.array([evaluate(model, x).dipole() for x in near.geometries])
+            return np.abs(derivatives(dipoles) - derivatives(near.dipoles)).max()
+
+        assert off(found) < 0.2 * off(model)
+        one, other = (evaluate(m, near.geometries[0]) for m in (found, model))
+        np.testing.assert_array_equal(one.forces, other.forces)
+        record = with_them.record(energies)["moments"]
+        assert record["labels_beside"] == 30
+        assert trainer.record(energies)["moments"]["labels_beside"] == 0
+        # without moments there is nothing to learn from them
+        assert with_them.model("toy", energies, []).shared.moment_geometries is None
 
     def test_of_some_labels(self, trainer, energies, labels):
         some = np.array([3, 1, 7, 20])

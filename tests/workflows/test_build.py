@@ -146,6 +146,7 @@ class TestFinished:
         training = said["training"]
         assert training["moments"]["noise"] == TRAINING.moments.noise
         assert training["energies"]["energy_noise"] == TRAINING.energies.energy_noise
+        assert training["moments"]["labels_beside"] == 6
         assert training["gradients"] == 40 and training["symmetry_operations"] == 4
         assert training["steps"][0].startswith("source: 30 labels")
         assert said["labels"] == {"md500K": 20, "nm50K": 10, "nm150K": 6, "nm300K": 4}
@@ -167,7 +168,8 @@ class TestFinished:
         assert sorted(path.name for path in folder.iterdir()) == ["water.fflux", "work"]
         names = sorted(path.name for path in (folder / "work").iterdir())
         assert names == [
-            "build.json", "hessians.npz", "labels.xyz", "minima.xyz", "models", "test.xyz"
+            "build.json", "hessians.npz", "labels.xyz", "minima.xyz", "minimum-1.xyz", "models",
+            "test.xyz",
         ]
         kept = {path.name for path in (folder / "work" / "models").iterdir()}
         assert "energies.npz" in kept and not any(name.endswith(".part") for name in kept)
@@ -214,15 +216,47 @@ def test_progress_counts_to_its_totals(folder, finished, tmp_path, gradients):
     water(tmp_path, progress=Progress, training=training)
     trained = {
         "training energies": [sum(TRAINING.energies.evaluations)] * 2,
-        "training moments": [2, 2], "learning curve": [2, 2],
+        "training moments": [2, 2], "learning curve": [2, 2], "labelling minimum-1": [6, 6],
     }
     assert seen == {
         "labelling labels": [40, 40], "labelling test": [6, 6], "testing minima": [1, 1],
     } | (trained if gradients else {"training": [6, 6]})
 
 
+def test_intensities_are_those_of_the_source(finished):
+    """Of water: 4 and 107 km/mol beside each other, and some 3."""
+    (minimum,) = finished.minima
+    assert minimum.intensity_max_km_per_mol < 0.2
+
+
+def test_minima_beyond_the_labels_are_left_out():
+    """Ethanol has two of its own, with 42 labels each."""
+    minima = read(INPUT.with_name("ethanol.xyz"), ":")
+    said = []
+
+    def around(labels, training=TRAINING):
+        return task._around(minima, GFN2(), BuildSettings(labels), training, said.append)
+
+    assert around(84) == [0, 1] and not said
+    assert around(83) == [0]
+    assert said == [
+        "infrared intensities are learned from displacements around 1 of 2 minima: for all of "
+        "them, --labels 84 or more"
+    ]
+    for training in (replace(TRAINING, which="none"), ENERGIES_ONLY):
+        assert around(300, training) == []
+
+
 class TestInterrupted:
     """However it ends: what was labelled is kept, and the end is that of one go."""
+
+    def test_while_displaced(self, finished, folder, tmp_path):
+        shutil.copytree(folder / "work", tmp_path / "work")
+        (tmp_path / "work" / "minimum-1.xyz").unlink()
+        with pytest.raises(KeyboardInterrupt):
+            water(tmp_path, Stopping(4, KeyboardInterrupt()))
+        assert count_labels(tmp_path / "work" / "minimum-1.xyz") == 4
+        self.check(tmp_path, folder, 40)
 
     def check(self, folder, finished_folder, labels):
         kept = (folder / "work" / "labels.xyz").read_bytes() if labels else b""
