@@ -43,7 +43,7 @@ class JointSettings:
     least_gradient_noise: float = 1e-6
     bounds: tuple[float, float] = (1e-6, 3.0)
     sizes: tuple[int, ...] = (30, 60, 120)
-    evaluations: tuple[int, ...] = (40, 20, 5)
+    evaluations: tuple[int, ...] = (60, 20, 8)
     transfer: bool = True
     seed: int = 0
 
