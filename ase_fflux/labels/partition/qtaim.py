@@ -93,7 +93,7 @@ def _outer(found, radius, atom, directions):
     """Points and weights of an atom outside its sphere."""
     angular = MakeAngularGrid(directions)
     start = radius[atom]
-    scan = start + np.concatenate([[0.0], np.cumsum(0.3 * 1.12 ** np.arange(18))])
+    scan = start + np.concatenate([[0.0], np.cumsum(0.08 * 1.05 ** np.arange(45))])
     scan = np.append(scan[scan < _REACH], _REACH)
     found_crossings = crossings(
         found.atoms[atom], np.ascontiguousarray(angular[:, :3]), atom, scan, radius, found.tables,
