@@ -37,7 +37,8 @@ Angstrom, where the energy is wrong by 0.8 eV, ethanol's O-H at 1.6 Angstrom."""
 
 
 _FORCEFIELD_PARAMETERS = (
-    "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff"
+    "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff",
+    "accuracy",
 )
 
 
@@ -101,6 +102,8 @@ class FFLUX(Calculator):
         [A, rho, C]}}`` in eV and Angstrom; pairs that are not listed have none.
     short_range_cutoff : float, optional
         Cut-off (Angstrom) with force shift; needed with periodic boundaries.
+    accuracy : float, optional
+        Relative error that electrostatics of periodic cells may have, by default 1e-6.
     assignment : list of list of int, optional
         For each molecule its atoms in the order of the model, for several models a dict of such
         lists by the names in the models; default: found by bonding and
@@ -137,7 +140,8 @@ class FFLUX(Calculator):
     ]
     default_parameters = dict(
         model=None, electrostatics=True, level=None, rank=None, short_range=None,
-        short_range_cutoff=None, assignment=None, min_coverage=None, on_low_coverage="warn",
+        short_range_cutoff=None, accuracy=None, assignment=None, min_coverage=None,
+        on_low_coverage="warn",
     )
     nolabel = True
 

@@ -13,7 +13,7 @@ from ase.symbols import symbols2numbers
 from ase_fflux import topology
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.forcefield.interactions.base import Interaction, System
-from ase_fflux.forcefield.interactions.direct import DirectSum
+from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
 from ase_fflux.forcefield.interactions.neighbours import NeighbourList
 from ase_fflux.forcefield.results import Results
 from ase_fflux.forcefield.species import Species
@@ -44,8 +44,10 @@ class ForceField:
         highest rank that all models have.
     short_range : ShortRange, optional
         Pair potentials between molecules.
+    accuracy : float, optional
+        Relative error of electrostatics in periodic cells, by default 1e-6.
     interactions : sequence of Interaction, optional
-        What acts between molecules, in place of what the four arguments before say.
+        What acts between molecules, in place of what the five arguments before say.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ class ForceField:
 
     def __init__(
         self, models, electrostatics=True, level=None, rank=None, short_range=None,
-        interactions: Sequence[Interaction] | None = None,
+        accuracy=None, interactions: Sequence[Interaction] | None = None,
     ):
         self.models = tuple(models)
         if not self.models:
@@ -65,15 +67,15 @@ class ForceField:
         if interactions is None:
             interactions = []
             if electrostatics:
-                interactions.append(DirectSum.of_models(self.models, level, rank))
-            elif level is not None or rank is not None:
-                DirectSum(level, rank)  # a level that there is not is a slip all the same
+                interactions.append(Electrostatics.of_models(self.models, level, rank, accuracy))
+            elif (level, rank) != (None, None):
+                Electrostatics(level, rank)  # a level that there is not is a slip all the same
             if short_range is not None:
                 interactions.append(short_range)
-        elif not electrostatics or (level, rank, short_range) != (None, None, None):
+        elif not electrostatics or (level, rank, short_range, accuracy) != (None,) * 4:
             raise FFLUXError(
-                "give the list of interactions or electrostatics, level, rank and short_range, "
-                "not both"
+                "give the list of interactions or electrostatics, level, rank, short_range and "
+                "accuracy, not both"
             )
         self.interactions = tuple(interactions)
         names = [interaction.name for interaction in self.interactions]
@@ -177,6 +179,7 @@ class ForceField:
             models = [self.models[k] for k, _ in groups]
             for interaction in active:
                 interaction.check(system, models)
+            active = [interaction.on(system) for interaction in active]
         whole = system.positions
         n = len(whole)
         energies, coverage = np.empty(n), np.empty(n)

@@ -17,7 +17,7 @@ from ase_fflux.forcefield.interactions.pairs import ShortRange
 from ase_fflux.formats.locate import find_model, load_molecule
 from ase_fflux.model.molecule import MoleculeModel
 
-_OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff")
+_OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
 
 
 class ModelFile(NamedTuple):
@@ -84,7 +84,7 @@ def _force_field(models, options: dict) -> ForceField:
     pairs, cutoff = options["short_range"], options["short_range_cutoff"]
     return ForceField(
         models, electrostatics=options["electrostatics"], level=options["level"],
-        rank=options["rank"],
+        rank=options["rank"], accuracy=options["accuracy"],
         short_range=None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff),
     )
 
@@ -97,7 +97,8 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
     models : sequence
         Names, paths and `MoleculeModel` objects, or one `ForceField`.
     options : dict
-        ``electrostatics``, ``level``, ``rank``, ``short_range``, ``short_range_cutoff`` of `FFLUX`.
+        ``electrostatics``, ``level``, ``rank``, ``short_range``, ``short_range_cutoff``,
+        ``accuracy`` of `FFLUX`.
 
     Returns
     -------

@@ -58,11 +58,15 @@ def test_forces_by_finite_differences(mixture):
     np.testing.assert_allclose(mixture.get_forces(), expected, rtol=0, atol=1e-6 * scale)
 
 
-def test_stress_by_finite_differences(mixture, bundles):
+@pytest.mark.filterwarnings("ignore:the cell has a net charge")
+@pytest.mark.parametrize("electrostatics", [False, True])
+def test_stress_by_finite_differences(mixture, bundles, electrostatics):
     mixture.set_cell([[19.0, 0, 0], [2, 11, 0], [-1, 3, 12]])
     mixture.pbc = True
     mixture.wrap()
-    mixture.calc.set(electrostatics=False, short_range_cutoff=5.0)
+    mixture.calc.set(
+        electrostatics=electrostatics, level=None, accuracy=1e-12, short_range_cutoff=5.0
+    )
     stress = mixture.get_stress()
     np.testing.assert_allclose(
         stress, calculate_numerical_stress(mixture, eps=1e-4),

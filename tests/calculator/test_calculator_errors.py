@@ -142,10 +142,11 @@ def test_atoms_without_an_energy(molecule, spoil, error, message):
     assert np.isfinite(calc.get_potential_energy(molecule))
 
 
-def test_periodic_electrostatics_is_refused(molecule):
+def test_electrostatics_of_a_slab_are_refused(molecule):
     molecule.set_cell([20, 20, 20])
-    molecule.pbc = True
-    with pytest.raises(FFLUXError, match="pbc = False .* electrostatics=False"):
+    molecule.pbc = [True, True, False]
+    with pytest.raises(FFLUXError, match="slab.*pbc = True .* electrostatics=False"):
         molecule.get_potential_energy()
     molecule.calc.set(electrostatics=False)
+    molecule.pbc = True
     assert molecule.get_stress().shape == (6,)

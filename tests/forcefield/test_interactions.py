@@ -23,6 +23,9 @@ class Field:
         if min(m.rank for m in models) < 1:
             raise FFLUXError("no dipoles")
 
+    def on(self, system):
+        return self
+
     def evaluate(self, system):
         x = system.positions
         r = np.linalg.norm(x, axis=1)
@@ -97,9 +100,9 @@ def test_what_cannot_be_done_is_said_before_the_first_sweep(
     cluster, chiral_model, pair_potentials, monkeypatch
 ):
     numbers, x = cluster(np.random.default_rng(0), chiral_model, chiral_model)
-    system = dict(cell=30 * np.eye(3), pbc=[True] * 3)
+    system = dict(cell=30 * np.eye(3), pbc=[True, True, False])
     cases = [
-        (ForceField([chiral_model]), "periodic"),
+        (ForceField([chiral_model]), "slab, periodic in 2 of 3 directions"),
         (ForceField([chiral_model], electrostatics=False,
                     short_range=ShortRange.from_dict(pair_potentials)), "cut-off"),
     ]

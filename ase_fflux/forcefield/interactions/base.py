@@ -114,6 +114,15 @@ class Interaction(Protocol):
             Saying what is missing and what to do about it.
         """
 
+    def on(self, system: System) -> "Interaction":
+        """The interaction that does the work for a system: itself, or one with its parameters.
+
+        Parameters
+        ----------
+        system : System
+            That has passed `check`, without moments and pairs.
+        """
+
     def evaluate(self, system: System) -> Derivatives:
         """Energies and derivatives.
 

@@ -143,18 +143,17 @@ class DirectSum:
         return made
 
     def check(self, system: System, models: Sequence[MoleculeModel]) -> None:
-        """Refuse models without charges and periodic systems; see `Interaction.check`."""
+        """Refuse models without charges; see `Interaction.check`."""
         for model in models:
             if model.rank < 0:
                 raise FFLUXError(
                     f"the model {model.name} has no charges or moments, so that molecules cannot "
                     "interact: use electrostatics=False to leave that interaction out"
                 )
-        if system.periodic:
-            raise FFLUXError(
-                "electrostatics of periodic systems is not available yet: set atoms.pbc = False "
-                "for a molecule or cluster in vacuum, or use electrostatics=False"
-            )
+
+    def on(self, system: System) -> "DirectSum":
+        """Itself; see `Interaction.on`."""
+        return self
 
     def evaluate(self, system: System) -> Derivatives:
         """`direct_sum` of a system; see `Interaction.evaluate`."""

@@ -157,6 +157,10 @@ class ShortRange:
                 "short-range potentials need a cut-off with periodic boundaries; give one"
             )
 
+    def on(self, system: System) -> "ShortRange":
+        """Itself; see `Interaction.on`."""
+        return self
+
     def evaluate(self, system: System) -> Derivatives:
         """Half of each pair energy to each of its atoms; see `Interaction.evaluate`."""
         positions = np.ascontiguousarray(system.positions, dtype=float)

@@ -64,7 +64,7 @@ def _exchange_table():
     return source, factor
 
 
-def _tensor_rows():
+def tensor_rows():
     """Elements (l1, l2, m), l1 <= l2, of T in the order of the rows of tensor arrays."""
     return [
         (l1, l2, m) for l2 in range(MAX_RANK + 1) for l1 in range(l2 + 1) for m in range(l1 + 1)
@@ -74,7 +74,7 @@ def _tensor_rows():
 def _coulomb_table():
     """Power l1 + l2 and coefficient of each row of T for 1/R."""
     powers, coefficients = [], []
-    for l1, l2, m in _tensor_rows():
+    for l1, l2, m in tensor_rows():
         product = 1
         for l in (l1, l2):  # noqa: E741
             product *= factorial(l + m) * factorial(l - m)
@@ -100,7 +100,7 @@ def contraction(rank: int, level: int) -> np.ndarray:
 
     Returns an (n, 7) int array: a, three b, three rows of T.
     """
-    rows = {key: row for row, key in enumerate(_tensor_rows())}
+    rows = {key: row for row, key in enumerate(tensor_rows())}
     steps = []
     for l1 in range(rank + 1):
         for k in range(2 * l1 + 1):
