@@ -9,7 +9,12 @@ from ase_fflux.base.errors import FFLUXError
 from ase_fflux.forcefield.interactions.base import Derivatives, Interaction, System
 from ase_fflux.forcefield.interactions.direct import DirectSum
 from ase_fflux.forcefield.interactions.ewald import Ewald
-from ase_fflux.forcefield.interactions.tuning import plain_parameters
+from ase_fflux.forcefield.interactions.particle_mesh import ParticleMesh
+from ase_fflux.forcefield.interactions.tuning import (
+    mesh_parameters,
+    plain_cost,
+    plain_parameters,
+)
 from ase_fflux.model.molecule import MoleculeModel
 
 ACCURACY = 1e-6
@@ -19,8 +24,8 @@ ACCURACY = 1e-6
 class Electrostatics:
     """Multipolar electrostatics between molecules; how it is summed depends on the system.
 
-    Clusters are summed directly (`DirectSum`), fully periodic cells by Ewald's method. Level and
-    rank are those of `DirectSum`; Ewald sums know ranks only.
+    Clusters are summed directly (`DirectSum`), fully periodic cells by the cheaper of `Ewald` and
+    `ParticleMesh`. Level and rank are those of `DirectSum`; Ewald sums know ranks only.
 
     Parameters
     ----------
@@ -102,4 +107,8 @@ def _rounded(volume):
 
 @lru_cache(maxsize=64)
 def _periodic(rank, accuracy, n, volume):
+    """The cheaper of a plain sum and one on a mesh."""
+    cost, parameters = mesh_parameters(n, volume, rank, accuracy)
+    if cost < plain_cost(n, volume, rank, accuracy):
+        return ParticleMesh(rank, *parameters)
     return Ewald(rank, *plain_parameters(n, volume, accuracy))

@@ -31,7 +31,8 @@ _PARAMETERS = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}
 def _pair(r, c):
     """Energy and derivative of c12/r^12 - c6/r^6 + a exp(-b r), c = (c12, c6, a, b)."""
     s6 = 1.0 / (r * r * r * r * r * r)
-    repulsion, dispersion, exponential = c[0] * s6 * s6, c[1] * s6, c[2] * np.exp(-c[3] * r)
+    repulsion, dispersion = c[0] * s6 * s6, c[1] * s6
+    exponential = c[2] * np.exp(-c[3] * r) if c[2] != 0.0 else 0.0
     slope = (-12.0 * repulsion + 6.0 * dispersion) / r - c[3] * exponential
     return repulsion - dispersion + exponential, slope
 
@@ -40,9 +41,10 @@ def _pair(r, c):
 def _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
     """Add a pair whose atoms are (x, y, z) apart; returns whether they are on one spot."""
     c = table[kinds[i], kinds[j]]
-    r = np.sqrt(x * x + y * y + z * z)
-    if c[6] == 0.0 or (cutoff > 0.0 and r >= cutoff):
+    r2 = x * x + y * y + z * z
+    if c[6] == 0.0 or (cutoff > 0.0 and r2 >= cutoff * cutoff):
         return False
+    r = np.sqrt(r2)
     if r < COINCIDENT:
         return True
     energy, slope = _pair(r, c)
@@ -81,6 +83,8 @@ def _listed_pairs(
     """As `_all_pairs` for `Pairs`."""
     for p in range(len(first)):
         i, j = first[p], second[p]
+        if table[kinds[i], kinds[j], 6] == 0.0:
+            continue
         x = positions[j, 0] - positions[i, 0]
         y = positions[j, 1] - positions[i, 1]
         z = positions[j, 2] - positions[i, 2]
