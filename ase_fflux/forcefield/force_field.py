@@ -64,6 +64,8 @@ class ForceField:
         self.models = tuple(models)
         if not self.models:
             raise FFLUXError("a force field needs at least one model")
+        if not isinstance(electrostatics, bool | np.bool_):  # "no" would be true
+            raise FFLUXError(f"electrostatics={electrostatics!r}: it is True or False")
         if interactions is None:
             interactions = []
             if electrostatics:

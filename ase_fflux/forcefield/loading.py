@@ -82,6 +82,11 @@ def _made(files: tuple[tuple[str, str], ...], options: str) -> ForceField:
 
 def _force_field(models, options: dict) -> ForceField:
     pairs, cutoff = options["short_range"], options["short_range_cutoff"]
+    if pairs is None and cutoff is not None:
+        raise FFLUXError(
+            f"a cut-off of pair potentials ({cutoff:g} Angstrom) and no pair potentials: give "
+            "short_range too, or leave the cut-off away"
+        )
     return ForceField(
         models, electrostatics=options["electrostatics"], level=options["level"],
         rank=options["rank"], accuracy=options["accuracy"],

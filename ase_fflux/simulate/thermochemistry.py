@@ -64,7 +64,8 @@ def thermochemistry(
     Raises
     ------
     FFLUXError
-        Temperature, pressure or symmetry number that is not positive.
+        Temperature, pressure or symmetry number that is not positive, or so far out that the
+        results are not finite.
     """
     if not (temperature > 0 and pressure > 0):
         raise FFLUXError(
@@ -85,10 +86,16 @@ def thermochemistry(
     oscillators = ((x / 2 / np.sinh(np.minimum(x / 2, 350.0))) ** 2).sum()
     cv = units.kB * (1.5 + (1.0 if vibrations.linear else 1.5) + oscillators)
     # exp(x) of a stiff mode at a low temperature is infinite, and right in 1/exp(x)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         internal_energy = gas.get_internal_energy(temperature, verbose=False)
         entropy = gas.get_entropy(temperature, pressure, verbose=False)
-    enthalpy = internal_energy + units.kB * temperature
+        enthalpy = internal_energy + units.kB * temperature
+        gibbs_energy = enthalpy - temperature * entropy
+    if not np.isfinite([cv, enthalpy, entropy, gibbs_energy]).all():
+        raise FFLUXError(
+            f"at {temperature:g} K and {pressure:g} Pa the thermochemistry of an ideal gas is not "
+            "finite: choose other conditions"
+        )
     return Thermochemistry(
         temperature=temperature,
         pressure=pressure,
@@ -98,7 +105,7 @@ def thermochemistry(
         internal_energy=internal_energy,
         enthalpy=enthalpy,
         entropy=entropy,
-        gibbs_energy=enthalpy - temperature * entropy,
+        gibbs_energy=gibbs_energy,
         cv=cv,
         cp=cv + units.kB,
         notes=_notes(vibrations),

@@ -4,6 +4,11 @@ import numpy as np
 from ase.cell import Cell
 
 from ase_fflux.base.errors import GeometryError
+from ase_fflux.base.units import BOHR
+
+_THINNEST, _LONGEST = 0.5, 1e6
+"""bohr. Across a thinner cell atoms meet their own images, too many to list; the list of neighbours
+counts bins along each vector, and their product overflows beyond a longer one."""
 
 
 class Lattice:
@@ -17,6 +22,8 @@ class Lattice:
             self.half_height = np.inf
             return
         given = Cell.new(np.zeros((3, 3)) if cell is None else cell)
+        if not np.isfinite(given.array).all():
+            raise GeometryError("the cell has a number that is not finite")
         self.cell = given.complete().array
         if not (given.lengths() > 0)[self.pbc].all() or abs(np.linalg.det(self.cell)) < 1e-9:
             raise GeometryError(
@@ -24,6 +31,12 @@ class Lattice:
             )
         self.inverse = np.linalg.inv(self.cell)
         heights = 1 / np.linalg.norm(self.inverse, axis=0)
+        if heights[self.pbc].min() < _THINNEST or given.lengths().max() > _LONGEST:
+            raise GeometryError(
+                f"the cell is {heights[self.pbc].min() * BOHR:.3g} Angstrom thin and "
+                f"{given.lengths().max() * BOHR:.3g} long, which holds no molecules: are its units "
+                "Angstrom?"
+            )
         self.half_height = heights[self.pbc].min() / 2
 
     def images(self, vectors):

@@ -227,8 +227,9 @@ def _check_bonds(assignment, numbers, positions, cell, pbc):
     )
     more = f" and {len(broken) - 4} more" if len(broken) > 4 else ""
     raise TopologyError(
-        f"bonds of the model are broken in the explicit assignment, between {named}{more}: put "
-        "the atoms in the order of the model, or start from a geometry of intact molecules"
+        f"bonds of the model are broken, between {named}{more}: start from intact molecules, with "
+        "the atoms of an explicit assignment in the order of the model; where dynamics broke them, "
+        "lower the temperature or the time step"
     )
 
 

@@ -150,3 +150,12 @@ def test_electrostatics_of_a_slab_are_refused(molecule):
     molecule.calc.set(electrostatics=False)
     molecule.pbc = True
     assert molecule.get_stress().shape == (6,)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"electrostatics": "no"}, "True or False"),
+    ({"short_range_cutoff": 8.0}, "no pair potentials"),
+])
+def test_options_that_would_mean_something_else(bundles, options, message):
+    with pytest.raises(FFLUXError, match=message):
+        FFLUX(bundles["chiral"], **options)

@@ -126,3 +126,9 @@ def test_imaginary_and_soft_modes_are_noted(water):
 def test_errors(water, wrong):
     with pytest.raises(FFLUXError):
         thermochemistry(water, **wrong)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e300])
+def test_conditions_beyond_all_numbers_are_refused(water, temperature):
+    with pytest.raises(FFLUXError, match="not finite"):
+        thermochemistry(water, temperature=temperature)

@@ -60,11 +60,11 @@ def test_broken_bonds_of_an_explicit_assignment_are_named(geometry, model, join,
     row = list(range(9))
     far = x.copy()
     far[3] += 3.0 * (far[3] - far[2])
-    message = r"between atom 3 \(O\) and atom 4 \(H\) \(3\.8\d Angstrom\): put"
+    message = r"between atom 3 \(O\) and atom 4 \(H\) \(3\.8\d Angstrom\): start"
     with pytest.raises(TopologyError, match=message):
         match([pattern], numbers, far, None, None, no_preference, [row])
     row[0], row[1] = 1, 0  # the carbons exchanged
-    with pytest.raises(TopologyError, match="bonds of the model are broken .* and [0-9] more"):
+    with pytest.raises(TopologyError, match="bonds of the model are broken, .* and [0-9] more"):
         match([pattern], numbers, x, None, None, no_preference, [row])
     # across a periodic boundary nothing is broken
     cell = np.diag([20.0, 20.0, 20.0])

@@ -3,6 +3,8 @@
 import numpy as np
 from ase import units
 
+from ase_fflux.base.errors import FFLUXError
+
 E2_PER_AMU = units._Nav * units._e**2 / (12 * units._eps0 * units._c**2 * units._amu) / 1e3
 """km/mol of a mode with |d mu/dQ|^2 = 1 e^2/amu.
 
@@ -13,6 +15,8 @@ unit this is 42.2561 km/mol per (D/Angstrom)^2/amu.
 
 _DECADIC = 1e5 / (1e3 * np.log(10))
 """Integral of the decadic molar absorptivity (L mol^-1 cm^-1) over cm^-1 per km/mol."""
+
+_MOST_POINTS = 1_000_000
 
 
 def mode_intensities(dipole_gradient: np.ndarray, normal_coordinates: np.ndarray) -> np.ndarray:
@@ -64,11 +68,21 @@ def spectrum(
     -------
     grid, absorptivity : (m,) arrays
         cm^-1 and L mol^-1 cm^-1.
+
+    Raises
+    ------
+    FFLUXError
+        Lines so narrow that a spectrum takes more than a million points.
     """
     real = wavenumbers > 0
     centres, areas = wavenumbers[real], intensities[real] * _DECADIC
     if grid is None:
         end = max(centres, default=0.0) + max(200.0, 20 * width)
+        if end > _MOST_POINTS * width / 10:
+            raise FFLUXError(
+                f"lines of {width:g} cm^-1 need a spectrum of more than {_MOST_POINTS:,} points: "
+                f"take {10 * end / _MOST_POINTS:.2g} or more (--width)"
+            )
         grid = np.arange(0.0, end, width / 10)
     half = width / 2
     lines = half / np.pi / ((grid[:, None] - centres) ** 2 + half**2)

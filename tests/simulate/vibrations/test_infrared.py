@@ -4,6 +4,7 @@ from ase import units
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.simulate.vibrations.analysis import vibrations
 from ase_fflux.simulate.vibrations.infrared import E2_PER_AMU, mode_intensities, spectrum
 
@@ -64,3 +65,8 @@ def test_imaginary_modes_do_not_absorb():
     real = spectrum(np.array([900.0]), np.array([10.0]), 10.0)
     assert (both[0] == real[0]).all() and (both[1] == real[1]).all()
     assert both[0][0] == 0 and both[0][-1] > 1000
+
+
+def test_lines_too_narrow_to_draw_are_refused():
+    with pytest.raises(FFLUXError, match="points: take"):
+        spectrum(np.array([3000.0]), np.array([1.0]), 1e-9)
