@@ -1,5 +1,8 @@
 """Geometries of a file labelled one after the other."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -7,32 +10,14 @@ from ase import Atoms
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.dataset import read_dataset
-from ase_fflux.labels.label import Label
-from ase_fflux.labels.source import Rejected
 from ase_fflux.workflows.labelling import label_geometries
 
 
-class Springs:
-    """A source of two atoms on a spring; long ones do not converge."""
-
-    method, partition, settings = "springs", "", {"k": 1}
-
-    def __init__(self):
-        self.asked = 0
-
-    def check(self, atoms):
-        if atoms.pbc.any():
-            raise LabelError("periodic")
-
-    def label(self, atoms):
-        self.asked += 1
-        x = atoms.positions / BOHR
-        d = x[1] - x[0]
-        if np.linalg.norm(d) > 2.5:
-            raise Rejected(f"{atoms.symbols} is too long")
-        gradient = np.array([-d, d])
-        return Label(("H", "H"), x, 0.5 * d @ d, gradient, np.full(2, 0.25 * d @ d),
-                     method=self.method, settings=self.settings)
+@pytest.fixture
+def springs(monkeypatch):
+    """The class `Springs`; workers get the path of this process."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("springs_source").Springs
 
 
 def _frames(*lengths):
@@ -43,8 +28,8 @@ def _frames(*lengths):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_labels_are_kept_and_continued(tmp_path, workers):
-    path, source = tmp_path / "l.xyz", Springs()
+def test_labels_are_kept_and_continued(tmp_path, workers, springs):
+    path, source = tmp_path / "l.xyz", springs()
     first = label_geometries(_frames(0.7, 1.5, 0.8), source, path, workers=workers)
     assert (first.labelled, first.before) == (2, 0)
     assert first.rejected == ["frame 2: H2 is too long"]
@@ -56,8 +41,8 @@ def test_labels_are_kept_and_continued(tmp_path, workers):
     assert list(found.origins) == ["scan0", "scan2", "scan1"]
 
 
-def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
-    path, source = tmp_path / "l.xyz", Springs()
+def test_an_interruption_loses_nothing(tmp_path, monkeypatch, springs):
+    path, source = tmp_path / "l.xyz", springs()
     label = source.label
 
     def stops(atoms):
@@ -71,8 +56,8 @@ def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
     assert len(read_dataset(path)) == 2
 
 
-def test_files_of_something_else_are_refused(tmp_path):
-    path, source = tmp_path / "l.xyz", Springs()
+def test_files_of_something_else_are_refused(tmp_path, springs):
+    path, source = tmp_path / "l.xyz", springs()
     label_geometries(_frames(0.7), source, path)
     source.settings = {"k": 2}
     with pytest.raises(LabelError, match="other settings .k 1 instead of k 2."):
@@ -84,9 +69,9 @@ def test_files_of_something_else_are_refused(tmp_path):
         label_geometries([*_frames(0.8), Atoms("He")], source, path)
 
 
-def test_what_can_never_be_labelled_leaves_no_file(tmp_path):
+def test_what_can_never_be_labelled_leaves_no_file(tmp_path, springs):
     frames = _frames(0.7)
     frames[0].pbc = True
     with pytest.raises(LabelError, match="periodic"):
-        label_geometries(frames, Springs(), tmp_path / "l.xyz")
+        label_geometries(frames, springs(), tmp_path / "l.xyz")
     assert not (tmp_path / "l.xyz").exists()
