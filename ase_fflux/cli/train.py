@@ -264,7 +264,7 @@ def _read(args, seed):
     files, tests = [Path(f) for f in args.input], [Path(f) for f in args.test or []]
     for file in (*files, *tests):
         if not file.is_file():
-            raise FFLUXError(f"{file}: no such file")
+            raise FFLUXError(f"{file}: {'is not a file' if file.exists() else 'no such file'}")
     csv = {file.suffix.lower() == ".csv" for file in (*files, *tests)}
     if len(csv) > 1:
         raise FFLUXError(

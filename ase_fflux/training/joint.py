@@ -140,7 +140,7 @@ class JointTrainer:
         return (
             f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {energies} atomic "
             f"energies and {gradients} components of gradients, "
-            f"{solution_cost(self.data).memory / 1e9:.1f} of {self.memory:g} GB, about "
+            f"{solution_cost(self.data).memory / 1e9:.2g} of {self.memory:g} GB, about "
             f"{max(self.seconds, 1.0):.0f} s on {self.threads} thread{'s'[:self.threads - 1]} to "
             "search and solve"
         )
@@ -192,7 +192,7 @@ class JointTrainer:
             warnings.warn(
                 f"{left} of {len(data.with_gradient)} gradients are left out: "
                 f"{self.memory:g} GB may be used and all need "
-                f"{solution_cost(data).memory / 1e9:.1f} GB (--memory)", FFLUXWarning, stacklevel=2,
+                f"{solution_cost(data).memory / 1e9:.2g} GB (--memory)", FFLUXWarning, stacklevel=2,
             )
         return solved
 

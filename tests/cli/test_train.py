@@ -299,6 +299,7 @@ def prepare_errors():
 
 @pytest.mark.parametrize("arguments, words", [
     (["none.xyz"], "none.xyz: no such file"),
+    (["."], ".: is not a file"),
     ([LABELS, "--test", "none.xyz"], "none.xyz: no such file"),
     ([LABELS, O1], "do not go together"),
     ([LABELS, "--test", O1], "do not go together"),
