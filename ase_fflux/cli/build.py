@@ -8,6 +8,7 @@ from ase_fflux.base.text import quantities
 from ase_fflux.cli import options
 
 _LABELS, _ENERGIES_ONLY = 300, 2000
+_TEST_TEMPERATURE = 300.0
 _DEAR_LABELS, _DEAR_FRAMES, _DEAR_STRIDE = 150, 50, 100.0
 """Ab initio: fewer labels, test frames farther apart (fs)."""
 
@@ -62,8 +63,8 @@ def add_parser(subparsers) -> None:
         help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
         f"--energies-only {_ENERGIES_ONLY}); the same command with a larger N adds to those that "
         "are there")
-    add("--test-temperature", type=options.positive, default=300.0, metavar="T",
-        help="of the test trajectory, in K (default: %(default)g); lower it for what falls apart")
+    add("--test-temperature", type=options.positive, metavar="T",
+        help="of the test trajectory, in K (default: 300, or --temperature where that is lower)")
     add("--temperature", type=options.positive, default=500.0, metavar="T",
         help="of the dynamics that half of them come from, in K (default: %(default)g); lower it "
         "for what falls apart")
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     sampling = LabelSettings(
         temperature=args.temperature,
         test_frames=args.test_frames or (_DEAR_FRAMES if dear else 500),
-        test_temperature=args.test_temperature,
+        test_temperature=args.test_temperature or min(_TEST_TEMPERATURE, args.temperature),
         test_stride=_DEAR_STRIDE if dear else STRIDE, seed=args.seed,
     )
     usual = _DEAR_LABELS if dear else _LABELS

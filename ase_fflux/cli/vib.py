@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.simulate.thermochemistry import thermochemistry
     from ase_fflux.simulate.vibrations.analysis import vibrations
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
+    from ase_fflux.simulate.vibrations.infrared import spectrum_grid
 
     atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> None:
         pressure=args.pressure,
         symmetry_number=args.symmetry_number,
     )
+    # refused before earlier output is set aside
+    spectrum_grid(result.wavenumbers, args.width)
     title = f"{description}, model {' '.join(args.model)}"
     about = options.about(args, atoms.calc)
     with files.held(args.command):

@@ -12,6 +12,7 @@ test-rejected.txt    that were sampled, from 1, and why (of a minimum likewise)
 ===================  =================================================================
 """
 
+import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,12 +129,24 @@ class LabelFolder:
                 for a in conformers
             ],
         }
-        claim(folder, "build.json", wanted, "a build", replace=not self._begun())
+        claim(folder, "build.json", wanted, "a build", replace=not self._begun(wanted))
 
-    def _begun(self) -> bool:
-        """Whether there is anything in the folder that took time to make."""
-        names = ("minima.xyz", "labels.xyz", "test.xyz")
-        return any((self.folder / name).exists() for name in names)
+    def _begun(self, wanted: dict) -> bool:
+        """Whether there is anything in the folder that took time to make and is of other settings.
+
+        Minima are of the source and the conformers alone: a sampling that failed before its first
+        label does not stand in the way of another temperature.
+        """
+        if any(self.folder.glob("labels.xyz")) or any(self.folder.glob("test.xyz")):
+            return True
+        if not (self.folder / "minima.xyz").exists():
+            return False
+        try:
+            there = store.read_json(self.folder / "build.json")
+        except (FileNotFoundError, store.DamagedError):
+            return True
+        same = json.loads(json.dumps(wanted))
+        return any(there.get(name) != same[name] for name in ("source", "conformers"))
 
     def minima(self, progress=silent) -> list[Atoms]:
         """Minima of the source."""

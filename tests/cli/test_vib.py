@@ -83,3 +83,12 @@ def test_wrong_arguments(arguments, capsys):
         main(["vib", "water.xyz", "--model", "water", *arguments])
     assert done.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_lines_too_narrow_leave_earlier_output_in_place(capsys):
+    main(["vib", "water.xyz", "--model", "water"])
+    before = Path("water-vib.json").read_bytes()
+    assert main(["vib", "water.xyz", "--model", "water", "--width", "1e-9"]) == 2
+    assert "--width" in capsys.readouterr().err
+    assert Path("water-vib.json").read_bytes() == before
+    assert not list(Path().glob("*.~1~"))

@@ -407,3 +407,14 @@ class TestRejected:
     def test_too_many(self, work):
         with pytest.raises(FFLUXError, match="rejected 16 geometries for 0 labels"):
             label(work, Picky(every=1))
+
+
+def test_what_only_has_minima_is_taken_over_by_other_settings(tmp_path):
+    """As after a sampling that failed before its first label: minima are of source and geometry."""
+    work = tmp_path / "work"
+    first = LabelFolder(work, [read(INPUT)], GFN2(), SETTINGS).minima()
+    other = replace(SETTINGS, temperature=400.0)
+    again = LabelFolder(work, [read(INPUT)], GFN2(), other).minima()
+    assert (again[0].positions == first[0].positions).all()
+    with pytest.raises(FFLUXError, match="source.charge"):
+        LabelFolder(work, [read(INPUT)], GFN2(-2), other)

@@ -72,18 +72,29 @@ def spectrum(
     Raises
     ------
     FFLUXError
-        Lines so narrow that a spectrum takes more than a million points.
+        As `spectrum_grid`.
     """
     real = wavenumbers > 0
     centres, areas = wavenumbers[real], intensities[real] * _DECADIC
     if grid is None:
-        end = max(centres, default=0.0) + max(200.0, 20 * width)
-        if end > _MOST_POINTS * width / 10:
-            raise FFLUXError(
-                f"lines of {width:g} cm^-1 need a spectrum of more than {_MOST_POINTS:,} points: "
-                f"take {10 * end / _MOST_POINTS:.2g} or more (--width)"
-            )
-        grid = np.arange(0.0, end, width / 10)
+        grid = spectrum_grid(wavenumbers, width)
     half = width / 2
     lines = half / np.pi / ((grid[:, None] - centres) ** 2 + half**2)
     return grid, lines @ areas
+
+
+def spectrum_grid(wavenumbers: np.ndarray, width: float) -> np.ndarray:
+    """Where a spectrum of these modes is drawn by default (cm^-1), see `spectrum`.
+
+    Raises
+    ------
+    FFLUXError
+        Lines so narrow that it takes more than a million points.
+    """
+    end = max(wavenumbers.max(initial=0.0), 0.0) + max(200.0, 20 * width)
+    if end > _MOST_POINTS * width / 10:
+        raise FFLUXError(
+            f"lines of {width:g} cm^-1 need a spectrum of more than {_MOST_POINTS:,} points: "
+            f"take {10 * end / _MOST_POINTS:.2g} or more (--width)"
+        )
+    return np.arange(0.0, end, width / 10)
