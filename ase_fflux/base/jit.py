@@ -36,6 +36,16 @@ def plain(function):
     return getattr(function, "py_func", function)
 
 
+def cache_folder() -> str | None:
+    """Folder of what numba compiled of the functions of this file; those of other files are in the
+    same place or beside it. None where nothing can be kept."""
+    return getattr(getattr(njit(_nothing), "_cache", None), "cache_path", None)
+
+
+def _nothing():
+    pass
+
+
 _ELSEWHERE = "every start compiles anew; name a folder that can be written in NUMBA_CACHE_DIR"
 
 

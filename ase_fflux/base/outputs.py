@@ -104,8 +104,12 @@ def write_json(path: Path, content: dict) -> None:
     FFLUXError
         A file that cannot be written.
     """
-    text = json.dumps(content, indent=2, default=_plain, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: dict) -> str:
+    """The text of a summary, see `write_json`."""
+    return json.dumps(content, indent=2, default=_plain, allow_nan=False) + "\n"
 
 
 def _plain(value):

@@ -3,6 +3,7 @@
 import argparse
 
 from ase_fflux.base.text import aligned
+from ase_fflux.cli.list import bundled, table
 
 _DESCRIPTION = """\
 Print what a model describes and where it comes from: atoms with their local frames, properties,
@@ -12,7 +13,7 @@ source, training protocol, errors on the test set. Without a model, list those t
 
 _EPILOG = """\
 example:
-  fflux info            bundled models
+  fflux info            bundled models, as `fflux list`
   fflux info ethanol    one of them
 
 Atoms are counted from 1 in the order of the model's reference geometry. Noise levels and errors
@@ -41,19 +42,14 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the description of one model, or of each bundled one in a line."""
-    from ase_fflux.formats.locate import bundled_models, find_model, load_molecule
+    """Print the description of one model, or what `fflux list` does."""
+    from ase_fflux.formats.locate import find_model, load_molecule
 
-    if args.model is not None:
-        path = find_model(args.model)
-        print("\n".join(_description(load_molecule(path), path)))
+    if args.model is None:
+        print("\n".join(table(bundled())))
         return
-    bundled = bundled_models()
-    if not bundled:
-        print("there are no bundled models in this installation")
-    width = max(map(len, bundled), default=0)
-    for name, path in bundled.items():
-        print(f"{name:<{width}}  {_summary(load_molecule(path))}")
+    path = find_model(args.model)
+    print("\n".join(_description(load_molecule(path), path)))
 
 
 def _summary(model) -> str:

@@ -8,7 +8,8 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 from ase_fflux import __version__
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning, reason
@@ -24,12 +25,14 @@ VERBS = {
     "train": "train models on labels or training sets of your own",
     "ablate": "show what each step of the training protocol buys",
     "convert": "turn bundles into .model directories and back",
+    "list": "the bundled models and what they are good for",
     "info": "say what is in a model",
 }
 """Each is a module of ase_fflux.cli with ``add_parser(subparsers)`` and ``run(args)``.
 
 The module of ``import`` is importing, because of Python's own word.
-``run`` returns the exit status (None for 0); ``args.command`` is the command as it was typed.
+``run`` returns the exit status (None for 0); ``args.command`` is the command as it was typed. A
+verb with ``--json`` (`options.add_json`) sets ``args.summary``, a dict or the path of its summary.
 """
 
 _EPILOG = """\
@@ -52,6 +55,10 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument("--version", action="version", version=f"fflux {__version__}")
+    result.add_argument(
+        "--json", action="store_true", dest="all_versions",
+        help="with --version: versions of everything that matters, machine, threads and caches",
+    )
     subparsers = result.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         if name == verb:
@@ -72,9 +79,17 @@ def main(argv: list[str] | None = None) -> int:
             if not argv:
                 parser().print_help(sys.stderr)
                 return 2
-            args = parser(verb).parse_args(argv)
+            if {*argv} == {"--version", "--json"}:
+                from ase_fflux.base.environment import environment
+
+                _print_json(environment())
+                return 0
+            chosen = parser(verb)
+            args = chosen.parse_args(argv)
+            if args.all_versions:
+                chosen.error("--json before the verb goes with --version: put it after the verb")
             args.command = printable(shlex.join(["fflux", *argv]))
-            status = _module(args.verb).run(args) or 0
+            status = _run(args)
             sys.stdout.flush()  # here, where a full disk behind it can still be told
             return status
         except FFLUXError as error:
@@ -91,6 +106,27 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("fflux: interrupted", file=sys.stderr)
             return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the verb; with --json its lines go to the error stream and its summary stands alone."""
+    run = _module(args.verb).run
+    if not getattr(args, "json", False):
+        return run(args) or 0
+    with redirect_stdout(sys.stderr):
+        status = run(args) or 0
+    summary = getattr(args, "summary", None)
+    if isinstance(summary, Path):
+        sys.stdout.write(summary.read_text("utf-8"))
+    elif summary is not None:
+        _print_json(summary)
+    return status
+
+
+def _print_json(content: dict) -> None:
+    from ase_fflux.base.outputs import json_text
+
+    sys.stdout.write(json_text(content))
 
 
 def _module(verb: str):

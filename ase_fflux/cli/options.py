@@ -125,6 +125,15 @@ def add_uncertainty(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Whether the summary is printed; the verb sets ``args.summary``."""
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the summary as JSON and nothing else; other lines go to the error stream",
+    )
+
+
 def first_uncertainty(atoms) -> None:
     """Have the calculator make what uncertainties need; fails where it cannot."""
     print("factorising the covariance of the training data", flush=True)

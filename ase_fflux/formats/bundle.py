@@ -219,7 +219,15 @@ def read_bundle(path: str | Path) -> MoleculeModel:
     ModelError
         A file that is missing, not a bundle, of a newer version, truncated or damaged.
     """
-    path = Path(path)
+    return _read(Path(path), BundleReader.model)
+
+
+def read_header(path: str | Path) -> dict:
+    """What ``header.json`` of a bundle says, in a few milliseconds; raises as `read_bundle`."""
+    return _read(Path(path), lambda reader: reader.header)
+
+
+def _read(path: Path, what):
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -232,7 +240,7 @@ def read_bundle(path: str | Path) -> MoleculeModel:
         )
     try:
         with archive(content) as opened:
-            return BundleReader(opened).model()
+            return what(BundleReader(opened))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except DAMAGE as error:
