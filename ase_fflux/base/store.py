@@ -232,7 +232,7 @@ def read_array(content: bytes) -> np.ndarray:
     """
     file = io.BytesIO(content)
     shape, fortran, dtype = _FORMATS[np.lib.format.read_magic(file)](file)
-    if dtype.kind not in "biufU":
+    if dtype.kind not in "biufUS":
         raise ValueError(f"an array of {dtype} has no place here")
     start = file.tell()
     size = dtype.itemsize

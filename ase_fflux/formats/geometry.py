@@ -39,7 +39,7 @@ ISOTOPES = {"D": 2.01410177812, "T": 3.01604927791}
 """Symbols of hydrogen's isotopes and their masses in amu (AME 2016)."""
 
 _OWN_SUFFIX = {".xyz": "extxyz", ".extxyz": "extxyz", ".traj": "traj", ".cif": "cif", ".pdb":
-               "proteindatabank", ".gen": "gen", ".vasp": "vasp"}
+               "proteindatabank", ".gen": "gen", ".vasp": "vasp", ".db": "db"}
 """Suffixes that leave no doubt: `POSCAR-opt.xyz` is not a POSCAR."""
 
 _MOST_PIPED = 256 * 2**20
@@ -49,8 +49,10 @@ _BEYOND = 1000
 """Lines that a reader may ask for after the end of the file."""
 
 
-def read_frames(file: str, format: str | None = None, *, vacuum: bool = False) -> list[Atoms]:
-    """Read all frames of a file, without calculators.
+def read_frames(
+    file: str, format: str | None = None, *, vacuum: bool = False, calculators: bool = False
+) -> list[Atoms]:
+    """Read all frames of a file.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def read_frames(file: str, format: str | None = None, *, vacuum: bool = False) -
     vacuum : bool
         Take each frame for one molecule in vacuum: a molecule that lies across periodic boundaries
         is made whole, and cell and boundaries are dropped.
+    calculators : bool
+        Leave the frames what the file says of energies and forces; by default they have none.
 
     Returns
     -------
@@ -85,7 +89,8 @@ def read_frames(file: str, format: str | None = None, *, vacuum: bool = False) -
     for number, atoms in enumerate(frames):
         where = f"{shown}, frame {number}" if len(frames) > 1 else shown
         _check(atoms, where)
-        atoms.calc = None
+        if not calculators:
+            atoms.calc = None
         if vacuum:
             _isolate(atoms, where)
     return frames
