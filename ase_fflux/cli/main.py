@@ -23,6 +23,7 @@ VERBS = {
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",
     "train": "train models on labels or training sets of your own",
+    "test": "errors of a model against labelled data",
     "ablate": "show what each step of the training protocol buys",
     "convert": "turn bundles into .model directories and back",
     "list": "the bundled models and what they are good for",
