@@ -32,6 +32,7 @@ _HOME = {
     "read_dataset": "ase_fflux.labels.dataset",
     "GFN2": "ase_fflux.labels.tblite_source",
     "label": "ase_fflux.labels.references",
+    "read_dlpoly": "ase_fflux.run_directory",
     "read_aimall": "ase_fflux.labels.importers.aimall",
 }
 

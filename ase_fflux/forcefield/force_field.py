@@ -182,6 +182,7 @@ class ForceField:
             for interaction in active:
                 interaction.check(system, models)
             active = [interaction.on(system) for interaction in active]
+            system = system._replace(sites=self._sites(groups, len(system.numbers)))
         whole = system.positions
         n = len(whole)
         energies, coverage = np.empty(n), np.empty(n)
@@ -227,6 +228,14 @@ class ForceField:
             moments=None if system.moments is None else system.moments[:, :available],
             terms=terms,
         )
+
+    def _sites(self, groups, n):
+        """(n,) site of each atom: the atoms of the models counted through."""
+        sites = np.empty(n, dtype=np.int64)
+        first = np.cumsum([0, *(len(model.symbols) for model in self.models)])
+        for k, atoms in groups:
+            sites[atoms] = np.arange(first[k], first[k + 1])
+        return sites
 
     def _add_interactions(self, active, system, neighbours, terms, energies, gradient, virial):
         """Add what acts between molecules; returns dE/dQ (n, K) of global moments or None."""

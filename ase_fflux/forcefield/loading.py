@@ -1,5 +1,7 @@
 """Force fields from models given by name, path or as objects, and how they travel to a worker.
 
+A path may also be that of a whole force field: a force-field file or a run directory of DL_FFLUX.
+
 A model file is read once in a process: what was made of it is kept under the file's hash. A
 calculator that is sent to another process takes paths and hashes along instead of the tables, and
 is rebuilt there from what the process has already, or from the file.
@@ -12,16 +14,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ase_fflux.base.errors import FFLUXError, ModelError
+from ase_fflux.base.store import told
+from ase_fflux.forcefield.described import described
 from ase_fflux.forcefield.force_field import ForceField
 from ase_fflux.forcefield.interactions.pairs import ShortRange
+from ase_fflux.formats import force_field_file
+from ase_fflux.formats.description import ForceFieldDescription
+from ase_fflux.formats.dl_poly.directory import describe_directory, is_run_directory
 from ase_fflux.formats.locate import find_model, load_molecule
 from ase_fflux.model.molecule import MoleculeModel
 
 _OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
 
 
+_ASKED = {"electrostatics": True, **dict.fromkeys(_OPTIONS[1:])}
+"""Where nothing is asked for."""
+
+
+def describes_all(path: str | Path) -> bool:
+    """Whether a path is that of a whole force field, not of one molecule's model."""
+    return Path(path).suffix == force_field_file.SUFFIX or is_run_directory(path)
+
+
+def read_description(path: str | Path) -> ForceFieldDescription:
+    """The description of a path for which `describes_all`."""
+    path = Path(path)
+    if path.suffix == force_field_file.SUFFIX:
+        return force_field_file.read_force_field_file(path)
+    return describe_directory(path)
+
+
 class ModelFile(NamedTuple):
-    """A bundle or a directory of models.
+    """A bundle, a directory of models, a force-field file or a run directory.
 
     Attributes
     ----------
@@ -40,7 +64,10 @@ class ModelFile(NamedTuple):
     @classmethod
     def find(cls, given: str | Path) -> "ModelFile":
         """The file that a name or path stands for, as it is now."""
-        path = find_model(given).resolve()
+        path = Path(given).expanduser()
+        if not describes_all(path):
+            path = find_model(given)
+        path = path.resolve()
         return cls(str(given), str(path), _digest(path))
 
     def found_here(self) -> "ModelFile":
@@ -60,8 +87,19 @@ class ModelFile(NamedTuple):
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of the files of a model directory."""
+    """SHA-256 of a file, or of the names and contents of the files of a model directory.
+
+    That of a whole force field is of all files that it depends on.
+    """
     total = hashlib.sha256()
+    if describes_all(path):
+        description = read_description(path)
+        for entry in description.species:
+            total.update(_digest(find_model(entry.model)).encode())
+        for file in description.files:
+            with told(file, "read"):
+                total.update(hashlib.sha256(file.read_bytes()).digest())
+        return total.hexdigest()
     try:
         if path.is_file():
             total.update(path.read_bytes())
@@ -77,6 +115,8 @@ def _digest(path: Path) -> str:
 @lru_cache(maxsize=4)
 def _made(files: tuple[tuple[str, str], ...], options: str) -> ForceField:
     """The force field of files (path, digest), kept for whoever asks for the same."""
+    if describes_all(files[0][0]):
+        return described(read_description(files[0][0]))
     return _force_field([load_molecule(path) for path, _ in files], json.loads(options))
 
 
@@ -100,7 +140,8 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
     Parameters
     ----------
     models : sequence
-        Names, paths and `MoleculeModel` objects, or one `ForceField`.
+        Names, paths and `MoleculeModel` objects, or one `ForceField`, force-field file or run
+        directory.
     options : dict
         ``electrostatics``, ``level``, ``rank``, ``short_range``, ``short_range_cutoff``,
         ``accuracy`` of `FFLUX`.
@@ -115,13 +156,24 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
     if ready:
         if len(models) > 1:
             raise FFLUXError("give one ForceField, or models, not both: ForceField([...]) has all")
-        asked = {"electrostatics": True, **dict.fromkeys(_OPTIONS[1:])}
-        if any(options[name] != asked[name] for name in _OPTIONS):
+        if any(options[name] != _ASKED[name] for name in _OPTIONS):
             raise FFLUXError(
                 f"a ForceField has its interactions already: leave {', '.join(_OPTIONS)} away"
             )
         return ready[0], None
     objects = [m for m in models if isinstance(m, MoleculeModel)]
+    whole = [m for m in models if not isinstance(m, MoleculeModel) and describes_all(m)]
+    if whole:
+        if len(models) > 1:
+            raise FFLUXError(
+                f"{whole[0]} describes a whole force field: give it alone, or write the other "
+                "models into it"
+            )
+        if asked := [name for name in _OPTIONS if options[name] != _ASKED[name]]:
+            raise FFLUXError(
+                f"{whole[0]} says how molecules interact: change it there, and leave "
+                f"{', '.join(asked)} away"
+            )
     if not objects:
         files = tuple(ModelFile.find(m) for m in models)
         return made_from(files, options), files
@@ -143,7 +195,8 @@ def load(model, **options) -> ForceField:
     ----------
     model : str, Path, MoleculeModel or list of them
         Name of a bundled model, a bundle (``.fflux``) or a directory of ``.model`` files; several
-        for several species of molecules.
+        for several species of molecules. A force-field file (``.toml``) or a run directory of
+        DL_FFLUX comes alone and without options.
     **options
         Passed on to `ForceField`.
 
@@ -152,6 +205,8 @@ def load(model, **options) -> ForceField:
     >>> load("water").evaluate(positions, [8, 1, 1]).energy  # bohr in, hartree out
     """
     models = model if isinstance(model, list | tuple) else [model]
+    if any(not isinstance(m, MoleculeModel) and describes_all(m) for m in models):
+        return force_field(models, {**_ASKED, **options})[0]
     return ForceField(
         [m if isinstance(m, MoleculeModel) else load_molecule(m) for m in models], **options
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ase_fflux.base.errors import FFLUXError, ModelError
 from ase_fflux.base.store import DAMAGE, parse_json, replacing, told, write_text
-from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, write_model
+from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, read_system, write_model
 from ase_fflux.formats.plausibility import check_charges, check_frames
 from ase_fflux.model.frames import geometry_from_features
 from ase_fflux.model.kernels import Kernel
@@ -34,7 +34,25 @@ def foreign_file(directory: Path) -> str | None:
     return next((name for name in strange if name != MOLECULE_FILE), None)
 
 
-def read_model_directory(directory: str | Path) -> MoleculeModel:
+def systems_of(directory: str | Path) -> list[str]:
+    """Names of the systems that the ``.model`` files of a directory are of.
+
+    Raises
+    ------
+    ModelError
+        There are no models, or one cannot be read.
+    """
+    return sorted({read_system(path) for path in _paths(Path(directory))})
+
+
+def _paths(directory: Path) -> list[Path]:
+    paths = sorted(directory.glob("*.model"))
+    if not paths:
+        raise ModelError(f"{directory}: there are no .model files")
+    return paths
+
+
+def read_model_directory(directory: str | Path, system: str | None = None) -> MoleculeModel:
     """Read all ``.model`` files of a directory as one molecule.
 
     Models of one atom with bitwise the same inputs, kernel and noise become one process with
@@ -45,6 +63,9 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
     directory : str or Path
         Where the files are. A name that ends in a property and an atom, as those of FEREBUS do,
         must be that of the file's content; other names do not matter.
+    system : str, optional
+        Read the models of this system only, of a directory that has those of several; what has no
+        place in them is then in ``SYSTEM.json``.
 
     Returns
     -------
@@ -62,9 +83,11 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
         single file.
     """
     directory = Path(directory)
-    paths = sorted(directory.glob("*.model"))
-    if not paths:
-        raise ModelError(f"{directory}: there are no .model files")
+    paths = _paths(directory)
+    if system is not None:
+        paths = [path for path in paths if read_system(path) == system]
+        if not paths:
+            raise ModelError(f"{directory}: there are no .model files of {system}")
     models = {path: read_model(path) for path in paths}
     first_path, first = next(iter(models.items()))
     by_atom: dict[int, dict[str, tuple[Path, AtomModel]]] = {a: {} for a in range(first.n_atoms)}
@@ -98,7 +121,10 @@ def read_model_directory(directory: str | Path) -> MoleculeModel:
     processes = []
     for atom, mine in by_atom.items():
         processes += _merged(atom, [mine[name][1] for name in PROPERTIES if name in mine])
-    extra = _read_molecule_file(directory / MOLECULE_FILE, len(atoms))
+    described = directory / f"{system}.json"
+    if system is None or not described.exists():
+        described = directory / MOLECULE_FILE
+    extra = _read_molecule_file(described, len(atoms))
     reference = extra.pop("reference_geometry", None)
     if reference is None:
         reference = geometry_from_features(atoms[0].inputs[0], atoms[0].alf, len(atoms))
@@ -229,7 +255,39 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
     """
     require_plain_weights(model)
     directory = Path(directory)
-    system = re.sub(r"[^A-Z0-9]", "", model.name.upper()) or "MOLECULE"
+    try:
+        with told(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(directory, new=True) as partial:
+            partial.mkdir()
+            names = write_models(partial, model, MOLECULE_FILE)
+    except FFLUXError as error:
+        raise ModelError(str(error)) from None
+    return [directory / name for name in names]
+
+
+def system_name(model: MoleculeModel) -> str:
+    """The name of a molecule in ``.model`` files."""
+    return re.sub(r"[^A-Z0-9]", "", model.name.upper()) or "MOLECULE"
+
+
+def write_models(folder: Path, model: MoleculeModel, molecule_file: str) -> list[str]:
+    """Write the files of a model into a folder that is there.
+
+    Parameters
+    ----------
+    folder : Path
+    model : MoleculeModel
+        With plain weights (`require_plain_weights`).
+    molecule_file : str
+        Name of the file with what has no place in ``.model`` files.
+
+    Returns
+    -------
+    list of str
+        Names of the files.
+    """
+    system = system_name(model)
     molecule = {
         "name": model.name,
         "provenance": model.provenance,
@@ -241,26 +299,19 @@ def write_model_directory(directory: str | Path, model: MoleculeModel) -> list[P
         text = json.dumps(molecule, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the provenance of {model.name} is not JSON: {error}") from None
-    names = [MOLECULE_FILE]
-    try:
-        with told(directory):
-            directory.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(directory, new=True) as partial:
-            partial.mkdir()
-            write_text(partial / MOLECULE_FILE, text + "\n")
-            for process in map(in_own_features, model.processes):
-                atom, gp = process.atom, process.gp
-                label = f"{model.symbols[atom]}{atom + 1}"
-                for i, name in enumerate(process.properties):
-                    single = GaussianProcess(
-                        gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
-                    )
-                    names.append(f"{system}_{name}_{label}.model")
-                    write_model(partial / names[-1], AtomModel(
-                        system, label, atom, model.symbols[atom], name,
-                        tuple(map(int, model.alf[atom])), len(model.symbols), single,
-                        single.targets()[0],
-                    ))
-    except FFLUXError as error:
-        raise ModelError(str(error)) from None
-    return [directory / name for name in names]
+    names = [molecule_file]
+    write_text(folder / molecule_file, text + "\n")
+    for process in map(in_own_features, model.processes):
+        atom, gp = process.atom, process.gp
+        label = f"{model.symbols[atom]}{atom + 1}"
+        for i, name in enumerate(process.properties):
+            single = GaussianProcess(
+                gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
+            )
+            names.append(f"{system}_{name}_{label}.model")
+            write_model(folder / names[-1], AtomModel(
+                system, label, atom, model.symbols[atom], name,
+                tuple(map(int, model.alf[atom])), len(model.symbols), single,
+                single.targets()[0],
+            ))
+    return names

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_fflux.base.errors import FFLUXError, ModelError
+from ase_fflux.base.errors import FFLUXError, ModelError, reason
 from ase_fflux.base.store import write_bytes
 from ase_fflux.formats.dialects import Data, Factor, settle
 from ase_fflux.formats.plausibility import check_model
@@ -165,6 +165,28 @@ def read_model(path: str | Path) -> AtomModel:
     )
     check_model(source.path, model)
     return model
+
+
+def read_system(path: str | Path) -> str:
+    """Name of the system that a ``.model`` file is of, from its first lines.
+
+    Raises
+    ------
+    ModelError
+        A file that cannot be read or has no section [system] with a name.
+    """
+    inside = False
+    try:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                words = line.split()
+                if words and words[0].startswith("["):
+                    inside = words[0] == "[system]"
+                elif inside and len(words) == 2 and words[0] == "name":
+                    return words[1]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
+    raise ModelError(f"{path}: there is no name in a section [system]")
 
 
 def _identity(source: SectionedFile) -> dict:

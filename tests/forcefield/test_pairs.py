@@ -1,14 +1,16 @@
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import BOHR, HARTREE, HARTREE_KJ, KJ_PER_MOL
-from ase_fflux.forcefield.interactions.pairs import ShortRange
+from ase_fflux.forcefield.interactions.pairs import ShortRange, tail
 
 PAIRS = {
     "O-O": {"lj": [0.008, 3.1]},
@@ -30,7 +32,7 @@ def cell_of(edge=13.0):
     return edge * (np.eye(3) + [[0, 0.1, -0.2], [0.05, 0, 0.1], [0.1, -0.1, 0]])
 
 
-def by_hand(positions, numbers, molecule, cutoff=None, cell=None, images=0):
+def by_hand(positions, numbers, molecule, cutoff=None, cell=None, images=0, shifted=True):
     """Total energy in hartree with plain loops in ASE's units."""
     def energy(key, r):
         if key == (8, 8):
@@ -51,9 +53,9 @@ def by_hand(positions, numbers, molecule, cutoff=None, cell=None, images=0):
                     vector = vector + shift @ cell
                 r = np.linalg.norm(vector) * BOHR
                 key = tuple(sorted((numbers[i], numbers[j])))
-                if cutoff is None:
+                if cutoff is None or (not shifted and r < cutoff):
                     total += 0.5 * energy(key, r)
-                elif r < cutoff:
+                elif shifted and r < cutoff:
                     h = 1e-5
                     slope = (energy(key, cutoff + h) - energy(key, cutoff - h)) / (2 * h)
                     total += 0.5 * (energy(key, r) - energy(key, cutoff) - (r - cutoff) * slope)
@@ -230,3 +232,87 @@ def test_periodic_boundaries_need_a_cutoff(evaluated):
 def test_bad_input(pairs, cutoff, message):
     with pytest.raises(FFLUXError, match=message):
         ShortRange.from_dict(pairs, cutoff)
+
+
+def plain(cutoff, tail=True):
+    return replace(ShortRange.from_dict(PAIRS, cutoff), shifted=False, tail=tail)
+
+
+def test_plain_potentials_are_cut_off_as_they_are(evaluated):
+    cell, pbc = cell_of(), (True,) * 3
+    energies, *_ = evaluated(plain(8.0, False), atoms(2), NUMBERS, MOLECULE, cell, pbc)
+    expected = by_hand(atoms(2), NUMBERS, MOLECULE, 8.0, cell, 2, shifted=False)
+    assert energies.sum() == pytest.approx(expected, rel=1e-9)
+    cluster, *_ = evaluated(plain(8.0), atoms(2), NUMBERS, MOLECULE)
+    expected = by_hand(atoms(2), NUMBERS, MOLECULE, 8.0, shifted=False)
+    assert cluster.sum() == pytest.approx(expected, rel=1e-9)  # no tail
+
+
+@pytest.mark.parametrize("c", [(3e5, 40.0, 0.0, 0.0), (0.0, 12.0, 30.0, 1.7)])
+def test_tail_is_the_integral_of_the_potential(c):
+    def potential(r):
+        return c[0] / r**12 - c[1] / r**6 + c[2] * np.exp(-c[3] * r)
+
+    def slope(r):
+        return -12 * c[0] / r**13 + 6 * c[1] / r**7 - c[3] * c[2] * np.exp(-c[3] * r)
+
+    energy, virial = tail(np.array(c), 9.0)
+    wanted = quad(lambda r: 2 * np.pi * r**2 * potential(r), 9.0, np.inf)[0]
+    assert energy == pytest.approx(wanted, rel=1e-7)
+    wanted = quad(lambda r: 2 * np.pi / 3 * r**3 * slope(r), 9.0, np.inf)[0]
+    assert virial == pytest.approx(wanted, rel=1e-7)
+
+
+def test_tail_stands_for_what_is_beyond(evaluated):
+    """Of a lattice with one atom in a cell, against a cut-off five times as long."""
+    cell = np.array([[6.0, 0, 0], [1.5, 6.5, 0], [-1.0, 2.0, 7.0]])
+    model = replace(
+        ShortRange.from_dict({"O-O": {"lj": [0.008, 3.1]}}, 6.0), shifted=False
+    )
+
+    def at(cutoff, tail):
+        found = evaluated(
+            replace(model, cutoff=cutoff, tail=tail), np.zeros((1, 3)), [8], [0], cell, (True,) * 3
+        )
+        return np.array([found[0].sum(), np.trace(found[2])])
+
+    exact = at(120.0, True)
+    without, with_tail = abs(at(24.0, False) - exact), abs(at(24.0, True) - exact)
+    assert (with_tail < 0.1 * without).all()
+
+
+def test_derivatives_with_tail(evaluated):
+    """The virial has the forces in passing the cut-off too, which the energy's slope has not."""
+    model, positions, cell = plain(7.0), atoms(11), cell_of()
+
+    def energy(positions, cell):
+        found = evaluated(model, positions, NUMBERS, MOLECULE, cell, (True,) * 3)
+        return found[0].sum()
+
+    _, gradient, virial, _ = evaluated(model, positions, NUMBERS, MOLECULE, cell, (True,) * 3)
+    h = 1e-4
+    for index in [(0, 0), (3, 2), (7, 1)]:
+        step = np.zeros_like(positions)
+        step[index] = h
+        numerical = (energy(positions + step, cell) - energy(positions - step, cell)) / (2 * h)
+        assert gradient[index] == pytest.approx(numerical, rel=1e-5, abs=1e-10)
+    rc = model.cutoff
+    c12, c6, a, b = np.moveaxis(model.coefficients, -1, 0)
+    last = c12 / rc**12 - c6 / rc**6 + a * np.exp(-b * rc)
+    counts = np.array([np.sum(number == NUMBERS) for number in model.numbers])
+    passing = -2 * np.pi / 3 * rc**3 * (counts @ last @ counts) / np.linalg.det(cell)
+    for i, j in [(0, 0), (1, 1), (2, 2), (1, 2)]:
+        strains = [np.eye(3), np.eye(3)]
+        strains[0][i, j] += 1e-6
+        strains[1][i, j] -= 1e-6
+        plus, minus = (energy(positions @ s.T, cell @ s.T) for s in strains)
+        numerical = (plus - minus) / 2e-6 + passing * (i == j)
+        assert virial[i, j] == pytest.approx(numerical, rel=1e-5, abs=1e-9)
+
+
+def test_tail_needs_a_plain_cutoff_and_a_whole_cell(evaluated):
+    for change in ({"shifted": True}, {"cutoff": None}):
+        with pytest.raises(FFLUXError, match="tail corrections are of plain"):
+            replace(plain(7.0), **change)
+    with pytest.raises(FFLUXError, match="periodic in three directions, and this one is in 2"):
+        evaluated(plain(7.0), atoms(8), NUMBERS, MOLECULE, cell_of(), (True, False, True))

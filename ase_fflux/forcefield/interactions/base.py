@@ -40,6 +40,9 @@ class System(NamedTuple):
         them, and in `Interaction.check`, which comes before they are known.
     pairs : Pairs or None
         Neighbours within the longest cut-off of all interactions; None where none has a cut-off.
+    sites : (n,) int array or None
+        Which site of the force field each atom is: the atoms of its models counted through; None
+        in `Interaction.check`.
     """
 
     positions: np.ndarray
@@ -49,6 +52,7 @@ class System(NamedTuple):
     pbc: np.ndarray
     moments: np.ndarray | None = None
     pairs: Pairs | None = None
+    sites: np.ndarray | None = None
 
     @property
     def periodic(self) -> bool:

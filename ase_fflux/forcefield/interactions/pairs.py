@@ -4,7 +4,11 @@
     Buckingham     E = A exp(-r/rho) - C/r^6
 
 With a cut-off rc they are force-shifted, E(r) - E(rc) - (r - rc) E'(rc), so that energy and force
-vanish there (``vdw direct`` and ``vdw shift`` of DL_POLY), without a tail correction.
+vanish there, or plain. What a plain potential lacks beyond rc can be added to energy and virial of
+a periodic cell as if the atoms there were spread evenly (`tail`).
+
+They are between elements (`ShortRange.from_dict`), or between types of atoms, as many as the models
+have sites (`ase_fflux.forcefield.pair_tables`).
 """
 
 from dataclasses import dataclass
@@ -99,23 +103,76 @@ def _listed_pairs(
     return -1, -1
 
 
+def tail(coefficients, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """What pair potentials are beyond a cut-off, per pair of atoms and density of pairs.
+
+    Parameters
+    ----------
+    coefficients : (..., 4) array
+        As of `ShortRange`.
+    cutoff : float
+        bohr
+
+    Returns
+    -------
+    energy, virial : (...) arrays
+        The integrals of 4 pi r^2 E(r) / 2 and of 4 pi r^3 E'(r) / 6 from the cut-off to infinity
+        (hartree bohr^3): times the ordered pairs of atoms in a cell and over its volume they are
+        the energy, and each diagonal element of the virial. The virial is not the derivative of the
+        energy, for it has the forces too that pairs would feel in passing the cut-off (M. P. Allen
+        and D. J. Tildesley, Computer Simulation of Liquids, section 2.8).
+    """
+    c12, c6, a, b = np.moveaxis(np.asarray(coefficients, dtype=float), -1, 0)
+    rc = cutoff
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponential = a * np.exp(-b * rc)
+        moment = np.where(a > 0, exponential * (rc**2 / b + 2 * rc / b**2 + 2 / b**3), 0.0)
+    integral = c12 / (9 * rc**9) - c6 / (3 * rc**3) + moment
+    last = c12 / rc**12 - c6 / rc**6 + exponential
+    return 2 * np.pi * integral, -2 * np.pi * (rc**3 * last / 3 + integral)
+
+
 @dataclass(frozen=True, eq=False)
 class ShortRange:
-    """Pair potentials by element, in atomic units; make one with `from_dict`.
+    """Pair potentials in atomic units, by element or by type of atom.
 
     Parameters
     ----------
     numbers : (E,) int array
-        Atomic numbers that occur.
+        Atomic numbers that occur; with ``types`` it is the number of each type instead.
     coefficients : (E, E, 4) array
         c12, c6, a, b of E = c12/r^12 - c6/r^6 + a exp(-b r); zeros where a pair has no potential.
     cutoff : float or None
         In bohr.
+    shifted : bool
+        Whether energy and force are shifted to vanish at the cut-off.
+    tail : bool
+        Whether energy and virial of periodic cells have what is beyond the cut-off.
+    types : (S,) int array, optional
+        Type of each site of the force field (`System.sites`), in place of elements; those that are
+        not among ``numbers`` have no potential.
+    names : tuple of str, optional
+        Names of the types.
+
+    Raises
+    ------
+    FFLUXError
+        A tail of shifted potentials, or of potentials without cut-off.
     """
 
     numbers: np.ndarray
     coefficients: np.ndarray
     cutoff: float | None = None
+    shifted: bool = True
+    tail: bool = False
+    types: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.tail and (self.cutoff is None or self.shifted):
+            raise FFLUXError(
+                "tail corrections are of plain potentials with a cut-off: shifted ones have none"
+            )
 
     @classmethod
     def from_dict(cls, pairs: dict, cutoff: float | None = None) -> "ShortRange":
@@ -142,7 +199,7 @@ class ShortRange:
             key = _read_elements(name)
             if key in read:
                 raise FFLUXError(f"short-range pair {name} is given twice")
-            read[key] = _read_potential(name, potential)
+            read[key] = read_potential(name, potential)
         numbers = np.array(sorted({number for key in read for number in key}), dtype=np.int64)
         coefficients = np.zeros((len(numbers), len(numbers), 4))
         for key, values in read.items():
@@ -160,6 +217,11 @@ class ShortRange:
             raise FFLUXError(
                 "short-range potentials need a cut-off with periodic boundaries; give one"
             )
+        if self.tail and system.periodic and not system.pbc.all():
+            raise FFLUXError(
+                "tail corrections of pair potentials are of cells that are periodic in three "
+                f"directions, and this one is in {system.pbc.sum()}: leave the tail away"
+            )
 
     def on(self, system: System) -> "ShortRange":
         """Itself; see `Interaction.on`."""
@@ -172,9 +234,7 @@ class ShortRange:
         energies, gradient, virial = np.zeros(n), np.zeros((n, 3)), np.zeros((3, 3))
         if not np.isfinite(positions).all():
             raise GeometryError("positions of the atoms are not finite numbers")
-        numbers = np.asarray(system.numbers, dtype=np.int64)
-        kinds = np.searchsorted(self.numbers, numbers)
-        kinds[~np.isin(numbers, self.numbers)] = len(self.numbers)
+        kinds = self._kinds(system)
         common = (kinds, self._table, self.cutoff or 0.0, energies, gradient, virial)
         if self.cutoff is None:
             coincident = _all_pairs(positions, system.molecule, *common)
@@ -182,11 +242,28 @@ class ShortRange:
             coincident = _listed_pairs(*system.pairs, system.cell, positions, *common)
         if coincident[0] >= 0:
             raise_for_coincident(system, *coincident)
+        if self.tail and system.periodic:
+            self._add_tail(kinds, abs(np.linalg.det(system.cell)), energies, virial)
         return Derivatives(energies, gradient, virial)
+
+    def _kinds(self, system: System) -> np.ndarray:
+        """(n,) row of `_table` for each atom."""
+        labels = system.numbers if self.types is None else self.types[system.sites]
+        labels = np.asarray(labels, dtype=np.int64)
+        kinds = np.searchsorted(self.numbers, labels)
+        kinds[~np.isin(labels, self.numbers)] = len(self.numbers)
+        return kinds
+
+    def _add_tail(self, kinds, volume, energies, virial):
+        """Add what is beyond the cut-off to the energies of the atoms and to the virial."""
+        counts = np.bincount(kinds, minlength=len(self.numbers) + 1)[:-1]
+        energy, slope = tail(self.coefficients, self.cutoff)
+        energies += np.append(energy @ counts, 0.0)[kinds] / volume
+        virial += np.eye(3) * (counts @ slope @ counts) / volume
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """(E + 1, E + 1, 7): coefficients, E and E' at the cut-off, 1 where there is a potential.
+        """(E + 1, E + 1, 7): coefficients, E and E' shifted by, 1 where there is a potential.
 
         The last row and column are for atoms without any.
         """
@@ -195,7 +272,7 @@ class ShortRange:
         table[:n, :n, :4] = self.coefficients
         for a, b in np.argwhere(self.coefficients.any(axis=2)):
             table[a, b, 6] = 1.0
-            if self.cutoff is not None:
+            if self.cutoff is not None and self.shifted:
                 table[a, b, 4:6] = plain(_pair)(self.cutoff, self.coefficients[a, b])
         return table
 
@@ -210,8 +287,14 @@ def _read_elements(name):
     return tuple(sorted(atomic_numbers[symbol] for symbol in symbols))
 
 
-def _read_potential(name, potential):
-    """Coefficients c12, c6, a, b in atomic units."""
+def read_potential(name: str, potential: dict) -> tuple[float, float, float, float]:
+    """Coefficients c12, c6, a, b in atomic units of a potential as in `ShortRange.from_dict`.
+
+    Raises
+    ------
+    FFLUXError
+        An unknown kind of potential, or parameters that make no sense.
+    """
     if not isinstance(potential, dict) or len(potential) != 1:
         raise FFLUXError(
             f"short-range pair {name}: give one potential, such as {{'lj': [epsilon, sigma]}}"
