@@ -3,6 +3,7 @@ import os
 # before anything loads an OpenMP runtime: label sources repeat to the last bit on one thread only
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ HERE = Path(__file__).resolve().parent
 settings.register_profile("fixed", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def spring_source():
+    """The label source `Springs`; workers get the path of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        yield importlib.import_module("springs_source").Springs
 
 
 @pytest.fixture(scope="session")

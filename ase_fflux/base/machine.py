@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import psutil
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """Variables by which the environment sets the threads of linear algebra, read when it is loaded."""
@@ -72,6 +72,17 @@ def threads_of(rows: int) -> Iterator[None]:
         yield
         return
     with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Leave all libraries that are loaded, OpenMP's among them, one thread in the whole process.
+
+    Calculations of many small products lose more to threads that wait for each other than they
+    gain: water with PySCF took 100 times longer on two threads of a busy machine.
+    """
+    with threadpool_limits(limits=1):
         yield
 
 

@@ -16,9 +16,9 @@ from ase_fflux.base.store import told, write_text
 
 
 @contextmanager
-def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar that shows nothing; gives a function to call with increments."""
-    yield lambda n: None
+def silent(description: str, total: int | None, done: int = 0) -> Iterator[Callable]:
+    """A progress bar that shows nothing; gives a function to call with increments and notes."""
+    yield lambda n, note="": None
 
 
 class OutputFiles:

@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+_SLOW = 1.0
+"""Seconds for one increment from which on they are told."""
+
 INTERVAL = 30.0
 """Seconds from one line to the next."""
 
@@ -17,18 +20,24 @@ WORTH_A_LINE = 5.0
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a stage is; gives a function to call with increments.
+def progress(description: str, total: int | None, done: int = 0) -> Iterator[Callable]:
+    """Show how far a stage is; gives a function to call with increments, and notes if need be.
 
     Parameters
     ----------
     description : str
         What is being done, such as ``labelling``.
-    total : int
+    total : int, optional
         How many increments there will be.
+    done : int
+        How many of them there are from before, which took no time.
     """
-    with _display(description, total, "") as display:
-        yield display.update
+    with _display(description, total, "", done) as display:
+        def advance(increment: int, note: str = "") -> None:
+            display.set_postfix_str(note, refresh=False)
+            display.update(increment)
+
+        yield advance
 
 
 def stepwise(
@@ -53,13 +62,13 @@ def stepwise(
             yield item
 
 
-def _display(description: str, total: int | None, unit: str):
+def _display(description: str, total: int | None, unit: str, done: int = 0):
     """tqdm's bar on a terminal, else `_Lines`, which are used in the same way."""
     if not sys.stderr.isatty():
-        return _Lines(description, total, unit)
+        return _Lines(description, total, unit, done)
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=f"{description:16}", unit=unit and f" {unit}")
+    return tqdm(total=total, desc=f"{description:16}", unit=unit and f" {unit}", initial=done)
 
 
 class _Lines:
@@ -68,9 +77,9 @@ class _Lines:
     A thread writes them, because an increment may take much longer than that.
     """
 
-    def __init__(self, description: str, total: int | None, unit: str):
+    def __init__(self, description: str, total: int | None, unit: str, done: int):
         self.description, self.total, self.unit = description, total, unit
-        self.done, self.note = 0, ""
+        self.done, self.before, self.note = done, done, ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True)
 
@@ -99,9 +108,11 @@ class _Lines:
         seconds = time.monotonic() - self._start
         count = f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
         what = f"{self.description.strip()}: {count} {self.unit}".rstrip()
-        left = ""
-        if state == "so far" and self.total and 0 < self.done < self.total:
-            left = f", about {_duration(seconds * (self.total - self.done) / self.done)} to go"
+        left, new = "", self.done - self.before
+        if state == "so far" and new and (each := seconds / new) > _SLOW:
+            left = f" ({each:.1f} s each)"
+        if state == "so far" and self.total and new and self.done < self.total:
+            left += f", about {_duration(seconds * (self.total - self.done) / new)} to go"
         try:
             print(
                 f"{what} in {_duration(seconds)} {state}{left}{self.note}",

@@ -9,6 +9,7 @@ from ase.optimize import BFGS
 
 from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import FFLUXWarning, LabelError
+from ase_fflux.base.outputs import silent
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.sampling import imaginary_wavenumber, normal_modes
 from ase_fflux.labels.source import LabelSource
@@ -40,7 +41,8 @@ class Minimum:
 
 
 def minima(
-    conformers: list[Atoms], source: LabelSource, fmax: float = 1e-5, steps: int = 2000
+    conformers: list[Atoms], source: LabelSource, fmax: float = 1e-5, steps: int = 2000,
+    progress=silent,
 ) -> list[Minimum]:
     """Optimise every conformer with the label source, and add mirror images that differ.
 
@@ -61,6 +63,8 @@ def minima(
         Largest force at convergence (eV/Angstrom).
     steps : int
         Limit of optimisation steps.
+    progress : context manager
+        Called with a description and a total; gives a function to call with increments and notes.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def minima(
     found: list[Minimum] = []
     for number, conformer in enumerate(conformers, 1):
         name = f"conformer {number} of {len(conformers)}" if len(conformers) > 1 else "the start"
-        for minimum in _descend(conformer, source, name, fmax, steps):
+        for minimum in _descend(conformer, source, name, fmax, steps, progress):
             for candidate in (minimum, _mirrored(minimum)):
                 if candidate is not None and not _known(candidate.atoms, found):
                     found.append(candidate)
@@ -95,16 +99,20 @@ def same_atoms(conformers: list[Atoms]) -> None:
             )
 
 
-def _descend(start: Atoms, source, name: str, fmax: float, steps: int) -> list[Minimum]:
+def _descend(
+    start: Atoms, source, name: str, fmax: float, steps: int, progress
+) -> list[Minimum]:
     """Minima below a start: one, or those on both sides of every saddle point on the way."""
     below: list[Minimum] = []
     saddles: list[Atoms] = []
     waiting = [start]
     while waiting:
-        atoms = _optimised(waiting.pop(0), source, name, fmax, steps)
+        atoms = _optimised(waiting.pop(0), source, name, fmax, steps, progress)
         if any(_near(atoms, other) for other in (*saddles, *(m.atoms for m in below))):
             continue
-        hessian = source.hessian(atoms)
+        with progress(f"second derivatives at {name}'s end", 1) as advance:
+            hessian = source.hessian(atoms)
+            advance(1)
         curvatures, modes = normal_modes(atoms, hessian)
         if curvatures[0] > 0 or imaginary_wavenumber(curvatures[0]) < _FLAT:
             below.append(Minimum(atoms, hessian))
@@ -128,13 +136,19 @@ def _descend(start: Atoms, source, name: str, fmax: float, steps: int) -> list[M
     return below
 
 
-def _optimised(start: Atoms, source, name: str, fmax: float, steps: int) -> Atoms:
+def _optimised(start: Atoms, source, name: str, fmax: float, steps: int, progress) -> Atoms:
     atoms = Atoms(start.numbers, start.positions)
     atoms.calc = source.calculator()
     optimiser = BFGS(atoms, logfile=None)
     if source.engine is not source:
         optimiser.H0 = _stiffness(start, source.engine)
-    if not optimiser.run(fmax=fmax, steps=steps):
+    converged = False
+    with progress(f"optimising {name}", None) as advance:
+        for done in optimiser.irun(fmax=fmax, steps=steps):
+            converged = done
+            force = np.linalg.norm(atoms.get_forces(), axis=1).max()
+            advance(1, f"largest force {force:.1e} eV/A")
+    if not converged:
         raise LabelError(
             f"the optimisation of {name} with {source.method} did not converge in {steps} steps: "
             "start from a geometry nearer to a minimum"

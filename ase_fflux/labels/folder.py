@@ -14,6 +14,7 @@ test-rejected.txt    that were sampled, from 1, and why (of a minimum likewise)
 
 import json
 import warnings
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,7 @@ from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import silent
 from ase_fflux.labels.conformers import Minimum, minima, same_atoms
 from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
+from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.sampling import STRIDE, Portion, mode_displacements, sample
 from ase_fflux.labels.source import LabelSource, Rejected
 from ase_fflux.model.frames import n_features
@@ -103,6 +105,8 @@ class LabelFolder:
     source : LabelSource
         Such as `GFN2`.
     settings : LabelSettings
+    labeller : Labeller, optional
+        Of that source; by default this process labels.
 
     Raises
     ------
@@ -112,7 +116,8 @@ class LabelFolder:
     """
 
     def __init__(
-        self, folder: Path, conformers: list[Atoms], source: LabelSource, settings: LabelSettings
+        self, folder: Path, conformers: list[Atoms], source: LabelSource, settings: LabelSettings,
+        labeller: Labeller | None = None,
     ):
         if settings.test_frames < 2:
             raise FFLUXError("a test needs at least 2 frames")
@@ -120,7 +125,7 @@ class LabelFolder:
         for conformer in conformers:
             source.check(conformer)
         self.folder, self.conformers, self.source = folder, conformers, source
-        self.settings = settings
+        self.settings, self.labeller = settings, labeller or Labeller(source)
         wanted = {
             "source": {"method": source.method, "partition": source.partition, **source.settings},
             "settings": asdict(settings),
@@ -156,9 +161,7 @@ class LabelFolder:
         """Minima of the source and its second derivatives there."""
         stored = self.folder / "minima.xyz"
         if not stored.exists():
-            with progress("optimising", len(self.conformers)) as advance:
-                found = minima(self.conformers, self.source)
-                advance(len(self.conformers))
+            found = minima(self.conformers, self.source, progress=progress)
             atoms = [minimum.atoms for minimum in found]
             self._keep_hessians(atoms, [minimum.hessian for minimum in found])
             with store.replacing(stored) as partial:
@@ -172,7 +175,11 @@ class LabelFolder:
             arrays = {}
         hessians = [arrays.get(str(number)) for number in range(len(atoms))]
         if any(matrix is None for matrix in hessians):
-            hessians = [self.source.hessian(minimum) for minimum in atoms]
+            with progress("second derivatives", len(atoms)) as advance:
+                hessians = []
+                for minimum in atoms:
+                    hessians.append(self.source.hessian(minimum))
+                    advance(1)
             self._keep_hessians(atoms, hessians)
         return [Minimum(*pair) for pair in zip(atoms, hessians, strict=True)]
 
@@ -204,8 +211,7 @@ class LabelFolder:
         minimum = self.minima_with_hessians()[number]
         geometries = [(_DISPLACED, x) for x in mode_displacements(minimum.atoms, minimum.hessian)]
         done = count_labels(path) + _rejected(record)
-        with progress(f"labelling {path.stem}", len(geometries)) as advance:
-            advance(done)
+        with progress(f"labelling {path.stem}", len(geometries), done) as advance:
             self._label_some(path, record, geometries[done:], done, advance)
         self._say_rejected(path)
         return read_dataset(path)
@@ -222,8 +228,7 @@ class LabelFolder:
         """Label what is not labelled yet, writing labels to disk every second."""
         record = _record(path)
         known, done = self.minima_with_hessians(), count_labels(path)
-        with progress(f"labelling {path.stem}", total) as advance:
-            advance(min(done, total))
+        with progress(f"labelling {path.stem}", total, min(done, total)) as advance:
             while (done := count_labels(path)) < total:
                 rejected = _rejected(record)
                 if rejected > _LEAST_REJECTED + total:
@@ -257,22 +262,21 @@ class LabelFolder:
             append_labels(path, labels[new], origins[new])
 
         try:
-            for origin, atoms in geometries:
-                place += 1
-                try:
-                    label = self.source.label(atoms)
-                except Rejected as error:
-                    keep()  # labels before it are in the file, so that places are known
-                    with store.Appended(record) as file:
-                        file.add(f"{place} {origin}: {' '.join(str(error).split())}\n")
-                    store.sync(record)
-                    continue
-                labels.append(label)
-                origins.append(origin)
-                advance(1)
-                if monotonic() - kept > _INTERVAL:
-                    keep()
-                    kept = monotonic()
+            with closing(self.labeller(geometries)) as results:
+                for origin, label in results:
+                    place += 1
+                    if isinstance(label, Rejected):
+                        keep()  # labels before it are in the file, so that places are known
+                        with store.Appended(record) as file:
+                            file.add(f"{place} {origin}: {' '.join(str(label).split())}\n")
+                        store.sync(record)
+                        continue
+                    labels.append(label)
+                    origins.append(origin)
+                    advance(1)
+                    if monotonic() - kept > _INTERVAL:
+                        keep()
+                        kept = monotonic()
         finally:
             keep()
 

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ase_fflux.base.errors import LabelError
+from ase_fflux.base.machine import one_thread
 from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
 from ase_fflux.labels.body_frame import BodyFrame
 from ase_fflux.labels.label import TOLERANCE, Label
@@ -150,15 +151,19 @@ class PySCF:
         LabelError
             What `check` raises.
         """
-        run = self._run(atoms, CONVERGED)
-        found = self.integrate(run)
+        with one_thread():
+            run = self._run(atoms, CONVERGED)
+            found = self.integrate(run)
+            self._check(run, found)
+            return self.label_of(run, found)
+
+    def _check(self, run, found) -> None:
         if abs(found.excess) > WORST[self.partition]:
             raise Rejected(
-                f"{self.method}: {self.partition} atoms of {describe(atoms)} miss the total energy "
-                f"by {found.excess * HARTREE_KJ:.2f} kJ/mol (at most "
+                f"{self.method}: {self.partition} atoms of {describe(run.atoms)} miss the total "
+                f"energy by {found.excess * HARTREE_KJ:.2f} kJ/mol (at most "
                 f"{WORST[self.partition] * HARTREE_KJ:.2f})"
             )
-        return self.label_of(run, found)
 
     def integrate(self, run, partition: str | None = None):
         """Atoms of a run (see `_run`), by another partition if need be."""
@@ -202,8 +207,9 @@ class PySCF:
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """PySCF's analytic second derivatives (3N, 3N) in hartree/bohr^2."""
-        run = self._run(atoms, TIGHT)
-        blocks = run.mf.Hessian().kernel()
+        with one_thread():
+            run = self._run(atoms, TIGHT)
+            blocks = run.mf.Hessian().kernel()
         turned = np.einsum("ia,mnij,jb->manb", run.frame.axes, blocks, run.frame.axes)
         matrix = turned.reshape(3 * len(atoms), -1)
         return 0.5 * (matrix + matrix.T)
@@ -215,7 +221,8 @@ class PySCF:
         def dipole(positions):
             return self._dipole(self._run(Atoms(atoms.numbers, positions), TIGHT))
 
-        return BOHR * central_differences(dipole, atoms.positions, step)
+        with one_thread():
+            return BOHR * central_differences(dipole, atoms.positions, step)
 
     def _molecule(self, atoms: Atoms, positions):
         from pyscf import gto
@@ -308,13 +315,14 @@ class PySCFCalculator(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        run = self._source._run(self.atoms, TIGHT)
-        self.results = {
-            "energy": run.energy * HARTREE,
-            "free_energy": run.energy * HARTREE,
-            "forces": -self._source._gradient(run) * FORCE,
-            "dipole": self._source._dipole(run) * BOHR,
-        }
+        with one_thread():
+            run = self._source._run(self.atoms, TIGHT)
+            self.results = {
+                "energy": run.energy * HARTREE,
+                "free_energy": run.energy * HARTREE,
+                "forces": -self._source._gradient(run) * FORCE,
+                "dipole": self._source._dipole(run) * BOHR,
+            }
 
 
 def _newton(mf, fine, tolerance: float) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.machine import cores, memory_available, threads_for
+from ase_fflux.base.workers import WorkerPool
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult, train
 from ase_fflux.training.checkpoints import fingerprint, read_checkpoint, write_checkpoint
-from ase_fflux.training.workers import WorkerPool
 
 _SECONDS = 3e-11
 """Of one evaluation with gradient per n^3 on one core, measured for n = 1000 to 2000."""

@@ -28,8 +28,9 @@ from ase_fflux.labels.conformers import distinct
 from ase_fflux.labels.dataset import Dataset, count_labels
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
 from ase_fflux.labels.label import joined
+from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.sampling import sampling_steps
-from ase_fflux.labels.source import LabelSource
+from ase_fflux.labels.source import LabelSource, Rejected
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
@@ -91,6 +92,7 @@ def build(
     command: str = "",
     progress=silent,
     say=lambda text: None,
+    workers: int = 1,
 ) -> Build:
     """Make and test a model.
 
@@ -114,6 +116,8 @@ def build(
         Called with a description and a total; gives a function to call with increments.
     say : callable
         Gets what is worth knowing before something long starts.
+    workers : int
+        Processes of one thread each that label.
 
     Raises
     ------
@@ -126,7 +130,9 @@ def build(
     for conformer in conformers:
         # linear molecules are refused before anything is begun
         choose_alf(conformer.get_chemical_symbols(), conformer.positions / BOHR)
-    labels = LabelFolder(folder, conformers, source, settings.sampling)
+    labels = LabelFolder(
+        folder, conformers, source, settings.sampling, Labeller(source, workers)
+    )
     found = labels.minima_with_hessians(progress)
     reference = found[0].atoms.positions / BOHR
     # what has no local frames is refused before it is labelled
@@ -230,13 +236,35 @@ def _plan(
     labelled += sum(labels.missing_around(i) for i in around)
     if not labelled:
         return ""
+    atoms, dear = minima[0].atoms, source.engine is not source
+    force = _force_seconds(source, atoms)
+    if dear:
+        each, workers = _label_seconds(source, atoms), labels.labeller.workers
+        # geometries are sampled while others are labelled
+        seconds = max(labelled * each / workers, steps * _force_seconds(source.engine, atoms))
+        where = f"{workers} processes" if workers > 1 else "1 process"
+        what = f" ({labelled} labels of {each:.1f} s each on {where})"
+    else:
+        seconds, what = (labelled + steps) * force, ""
+    tests = 0.0
     if source.gives.dipole:
-        labelled += 6 * len(minima[0].atoms) * len(minima)  # infrared intensities
-    seconds = labelled * _force_seconds(source, minima[0].atoms)
-    seconds += steps * _force_seconds(source.engine, minima[0].atoms)
-    if seconds < _WORTH_SAYING:
+        tests = 6 * len(atoms) * len(minima) * force  # infrared intensities
+    if seconds + tests < _WORTH_SAYING:
         return ""
-    return f"labelling and tests take about {_duration(seconds)}; the training is said after it"
+    return (
+        f"labelling takes about {_duration(seconds)}{what}, tests at minima "
+        f"{_duration(tests)}; the training is said after them"
+    )
+
+
+def _label_seconds(source: LabelSource, atoms: Atoms) -> float:
+    """Time of one label."""
+    start = perf_counter()
+    try:
+        source.label(Atoms(atoms.numbers, atoms.positions))
+    except Rejected:
+        pass  # it takes as long, or longer
+    return perf_counter() - start
 
 
 def _force_seconds(surface, atoms: Atoms) -> float:

@@ -1,8 +1,7 @@
 """Geometries are labelled on several cores and kept as they come."""
 
-import pickle
 from collections.abc import Sequence
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from ase_fflux.base.errors import LabelError
 from ase_fflux.base.outputs import silent
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.dataset import append_labels, count_labels, read_dataset
-from ase_fflux.labels.label import UNKNOWN, Label
+from ase_fflux.labels.label import UNKNOWN
+from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.source import LabelSource, Rejected
-from ase_fflux.training.workers import WorkerPool
 
 _SAME = 1e-8
 """bohr; positions in a label file are rounded to less."""
@@ -31,7 +30,8 @@ class Labelling:
 
 
 def label_geometries(
-    frames: Sequence[Atoms], source: LabelSource, path: Path, *, workers: int = 1, progress=silent,
+    frames: Sequence[Atoms], source: LabelSource, path: Path, *, workers: int = 1, client=None,
+    progress=silent,
 ) -> Labelling:
     """Label geometries that a file has not yet.
 
@@ -47,6 +47,8 @@ def label_geometries(
         Label file, continued if it is there.
     workers : int
         Processes of one thread each.
+    client : dask.distributed.Client, optional
+        Its workers label instead.
     progress : context manager
         Called with a description and a total; gives a function to call with increments.
 
@@ -64,20 +66,23 @@ def label_geometries(
     source.check(frames[0])
     known = _known(path, frames[0], source)
     new = [
-        (number, atoms) for number, atoms in enumerate(frames, 1)
+        ((number, _origin(atoms)), atoms) for number, atoms in enumerate(frames, 1)
         if not (np.abs(known - atoms.positions / BOHR).max(axis=(1, 2)) < _SAME).any()
     ]
-    rejected, labelled = [], 0
-    with progress(f"labelling {path.name}", len(frames)) as advance:
-        advance(len(frames) - len(new))
-        for (number, atoms), result in zip(new, _labels(source, new, workers), strict=True):
+    rejected, labelled, before = [], 0, len(frames) - len(new)
+    label = Labeller(source, min(workers, len(new)), client)
+    with (
+        closing(label(new)) as results,
+        progress(f"labelling {path.name}", len(frames), before) as advance,
+    ):
+        for (number, origin), result in results:
             if isinstance(result, Rejected):
                 rejected.append(f"frame {number}: {result}")
             else:
-                append_labels(path, [result], [_origin(atoms)])
+                append_labels(path, [result], [origin])
                 labelled += 1
             advance(1)
-    return Labelling(labelled, len(frames) - len(new), rejected)
+    return Labelling(labelled, before, rejected)
 
 
 def _known(path: Path, atoms: Atoms, source: LabelSource) -> np.ndarray:
@@ -110,34 +115,3 @@ def _origin(atoms: Atoms) -> str:
     """Origin of a geometry as one word."""
     words = str(atoms.info.get("origin", UNKNOWN)).split()
     return words[0] if len(words) == 1 else UNKNOWN
-
-
-def _labels(source, new, workers):
-    """Labels or rejections, in order."""
-    if workers == 1 or len(new) < 2:
-        for _, atoms in new:
-            yield _attempt(source, atoms)
-        return
-    with WorkerPool(min(workers, len(new))) as pool:
-        kept = pickle.dumps(source)
-        futures: list[Future] = [pool.submit(_in_worker, kept, atoms) for _, atoms in new]
-        for future in futures:
-            yield future.result()
-
-
-def _attempt(source: LabelSource, atoms: Atoms) -> Label | Rejected:
-    try:
-        return source.label(Atoms(atoms.numbers, atoms.positions))
-    except Rejected as rejection:
-        return rejection
-
-
-_source: tuple[bytes, LabelSource] | None = None
-"""Of a worker, which starts from the densities that it has found before."""
-
-
-def _in_worker(kept: bytes, atoms: Atoms) -> Label | Rejected:
-    global _source
-    if _source is None or _source[0] != kept:
-        _source = kept, pickle.loads(kept)  # our own process sent it
-    return _attempt(_source[1], atoms)

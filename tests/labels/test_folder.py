@@ -21,6 +21,7 @@ from ase_fflux.labels import dataset, sampling
 from ase_fflux.labels import folder as labelling
 from ase_fflux.labels.dataset import count_labels, read_dataset
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
+from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.source import Rejected
 from ase_fflux.labels.tblite_source import GFN2
 
@@ -111,6 +112,13 @@ def test_seed_decides(finished, tmp_path):
     for found, name in ((training, "labels.xyz"), (test, "test.xyz")):
         first = read_dataset(finished / name).geometries[0]
         assert not np.allclose(found.geometries[0], first, atol=1e-3)
+
+
+def test_worker_processes_make_the_same_files(finished, work):
+    labels = LabelFolder(work, [read(INPUT)], GFN2(), SETTINGS, Labeller(GFN2(), 2))
+    labels.test()
+    labels.training(LABELS)
+    assert contents(work) == contents(finished)
 
 
 class TestMore:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.workers import THREADS, WorkerPool
 from ase_fflux.learn.gp.optimisers import GreyWolf
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import train
 from ase_fflux.training import jobs as module
 from ase_fflux.training.jobs import Job, Plan, plan_jobs, run_jobs
-from ase_fflux.training.workers import THREADS, WorkerPool
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(100, 6))

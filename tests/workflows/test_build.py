@@ -195,9 +195,9 @@ def test_progress_counts_to_its_totals(folder, finished, tmp_path, gradients):
     seen = {}
 
     class Progress:
-        def __init__(self, description, total):
+        def __init__(self, description, total, done=0):
             self.description = description
-            seen[description] = [0, total]
+            seen[description] = [done, total]
 
         def __enter__(self):
             return self.advance
@@ -328,7 +328,9 @@ def test_time_of_what_is_to_be_labelled_is_said(folder, finished, tmp_path, monk
     said = []
     shutil.copytree(folder / "work", tmp_path / "work")
     water(tmp_path, settings=replace(SETTINGS, labels=44), say=said.append)
-    assert re.match(r"labelling and tests take about \d+ (s|min); the training", said[0])
+    assert re.match(
+        r"labelling takes about \d+ (s|min), tests at minima \d+ (s|min); the training", said[0]
+    )
     assert said[1].endswith("to search and solve")
 
 

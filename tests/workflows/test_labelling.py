@@ -1,8 +1,5 @@
 """Geometries of a file labelled one after the other."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -13,13 +10,6 @@ from ase_fflux.labels.dataset import read_dataset
 from ase_fflux.workflows.labelling import label_geometries
 
 
-@pytest.fixture
-def springs(monkeypatch):
-    """The class `Springs`; workers get the path of this process."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("springs_source").Springs
-
-
 def _frames(*lengths):
     frames = [Atoms("H2", [[0, 0, 0], [0, 0, x]]) for x in lengths]
     for k, frame in enumerate(frames):
@@ -28,8 +18,8 @@ def _frames(*lengths):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_labels_are_kept_and_continued(tmp_path, workers, springs):
-    path, source = tmp_path / "l.xyz", springs()
+def test_labels_are_kept_and_continued(tmp_path, workers, spring_source):
+    path, source = tmp_path / "l.xyz", spring_source()
     first = label_geometries(_frames(0.7, 1.5, 0.8), source, path, workers=workers)
     assert (first.labelled, first.before) == (2, 0)
     assert first.rejected == ["frame 2: H2 is too long"]
@@ -41,8 +31,8 @@ def test_labels_are_kept_and_continued(tmp_path, workers, springs):
     assert list(found.origins) == ["scan0", "scan2", "scan1"]
 
 
-def test_an_interruption_loses_nothing(tmp_path, monkeypatch, springs):
-    path, source = tmp_path / "l.xyz", springs()
+def test_an_interruption_loses_nothing(tmp_path, monkeypatch, spring_source):
+    path, source = tmp_path / "l.xyz", spring_source()
     label = source.label
 
     def stops(atoms):
@@ -56,8 +46,8 @@ def test_an_interruption_loses_nothing(tmp_path, monkeypatch, springs):
     assert len(read_dataset(path)) == 2
 
 
-def test_files_of_something_else_are_refused(tmp_path, springs):
-    path, source = tmp_path / "l.xyz", springs()
+def test_files_of_something_else_are_refused(tmp_path, spring_source):
+    path, source = tmp_path / "l.xyz", spring_source()
     label_geometries(_frames(0.7), source, path)
     source.settings = {"k": 2}
     with pytest.raises(LabelError, match="other settings .k 1 instead of k 2."):
@@ -69,9 +59,9 @@ def test_files_of_something_else_are_refused(tmp_path, springs):
         label_geometries([*_frames(0.8), Atoms("He")], source, path)
 
 
-def test_what_can_never_be_labelled_leaves_no_file(tmp_path, springs):
+def test_what_can_never_be_labelled_leaves_no_file(tmp_path, spring_source):
     frames = _frames(0.7)
     frames[0].pbc = True
     with pytest.raises(LabelError, match="periodic"):
-        label_geometries(frames, springs(), tmp_path / "l.xyz")
+        label_geometries(frames, spring_source(), tmp_path / "l.xyz")
     assert not (tmp_path / "l.xyz").exists()
