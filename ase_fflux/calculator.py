@@ -241,6 +241,30 @@ class FFLUX(Calculator):
         """The `ForceField` that does the work, in atomic units."""
         return self._forcefield
 
+    @property
+    def least_coverage(self):
+        """(n,) coverage of each atom below which it is outside of the training data, None before
+        the first call and where it is ignored."""
+        if self._assignment is None or self.parameters.on_low_coverage == "ignore":
+            return None
+        return self._least_coverage
+
+    def listed(self) -> dict[str, np.ndarray]:
+        """What the list of neighbours was made of, for `relist`; empty where there is none."""
+        return {} if self._neighbours is None else self._neighbours.state()
+
+    def relist(self, listed: dict[str, np.ndarray]) -> None:
+        """Have the list of neighbours as it was when `listed` was called.
+
+        The same geometry gives the same forces whatever was listed when; to the last bit it does
+        only if sums are taken in the same order.
+        """
+        from ase_fflux.forcefield.interactions.neighbours import NeighbourList
+
+        self.reset()
+        self._neighbours = NeighbourList()
+        self._neighbours.restore(listed)
+
     def _assign(self, atoms, positions, cell):
         """The assignment of these atoms, the one of the last call if it is the same trajectory."""
         numbers, pbc = atoms.numbers, atoms.pbc

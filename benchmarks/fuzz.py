@@ -57,7 +57,8 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import train
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.simulate.md import files as md_files
-from ase_fflux.simulate.md.dynamics import Dynamics, DynamicsSettings
+from ase_fflux.simulate.md.dynamics import Dynamics
+from ase_fflux.simulate.md.settings import DynamicsSettings
 from ase_fflux.training import joint
 from ase_fflux.training.checkpoints import read_checkpoint, write_checkpoint
 from ase_fflux.workflows.plain import plain_model

@@ -18,7 +18,7 @@ from ase_fflux.base.text import printable
 VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
-    "md": "molecular dynamics, at constant energy or temperature",
+    "md": "molecular dynamics, at constant energy, temperature or pressure",
     "build": "make a model for a molecule",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",

@@ -1,17 +1,21 @@
 """``fflux md``: molecular dynamics."""
 
 import argparse
+from math import floor, log10
 
 from ase_fflux.cli import options
 
 _DESCRIPTION = """\
-Molecular dynamics with FFLUX models: NVT (Langevin thermostat) or NVE (velocity Verlet). Writes in
-the current directory:
-  NAME-md.log    table: time, energies, temperature, smallest coverage
+Molecular dynamics with FFLUX models, of molecules, clusters and periodic boxes: NVT (Langevin,
+Bussi or Nose-Hoover thermostat), NVE (velocity Verlet) or NPT (Martyna-Tobias-Klein barostat,
+isotropic or of the full cell). Writes in the current directory:
+  NAME-md.log    table: time, energies, temperature, smallest coverage, and of boxes volume, density
+                 and pressure tensor, with units in the names of the columns
   NAME-md.traj   the same samples with positions, momenta and forces (`ase gui` shows them)
   NAME-md.xyz    the last geometry with momenta, energy and forces (extended xyz)
-  NAME-md.json   summary: mean temperature, drift of the energy, coverage, settings, versions
-  NAME-md.png    energies and temperature against time
+  NAME-md.json   summary: means with error bars by blocking, drift of the energy, coverage,
+                 settings, versions
+  NAME-md.png    energies, temperature, density and pressure against time
 """
 
 _EPILOG = """\
@@ -19,15 +23,22 @@ example:
   fflux opt ethanol.xyz --model ethanol
   fflux md ethanol-opt.xyz --model ethanol --temperature 300 --time 20
   fflux md ethanol-opt-md.xyz --model ethanol --ensemble nve --time 100
+  fflux md box.xyz --model water --short-range O-O=lj,0.00791,3.17 \
+      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 \
+      --ensemble npt --temperature 298 --pressure 1 --time 50 --equilibration 10
 
 The first run brings the molecule to 300 K, the second goes on with its momenta at constant energy,
 which for a small molecule may be far from the mean. NVE from a minimum with momenta drawn at T
 settles near T/2: half of the kinetic energy becomes potential energy.
 
-Momenta are drawn from the seed, without motion of the centre of mass and, for NVE without periodic
+Momenta are drawn from the seed, without motion of the centre of mass and, without periodic
 boundaries, without rotation of the whole; the temperature is that of the remaining degrees of
-freedom. A thermostat heats rotations too. Momenta in FILE are kept, but for the motion of the
-centre of mass, if --temperature is not given.
+freedom. The Langevin thermostat heats rotations too. Momenta in FILE are kept, but for the motion
+of the centre of mass, if --temperature is not given.
+
+Molecules of a box start whole; positions then are continuous, so that molecules that diffuse leave
+the cell. Molecules that overlap or lack atoms are refused. Liquids want --barostat isotropic:
+nothing keeps the shape of a full cell of a liquid.
 
 Ctrl-C or a kill loses a second at most: the same command goes on from NAME-md.restart.npz, to the
 trajectory that an unbroken run gives. While it runs, NAME-md.lock keeps a second one from the same
@@ -49,8 +60,9 @@ def add_parser(subparsers) -> None:
     options.add_model(parser)
     options.add_output(parser, "-md")
     add = parser.add_argument
-    add("--ensemble", choices=["nvt", "nve"], default="nvt",
-        help="constant temperature or constant energy (default: %(default)s)")
+    add("--ensemble", choices=["nvt", "nve", "npt"], default="nvt",
+        help="constant temperature, constant energy, or constant temperature and pressure "
+        "(default: %(default)s)")
     add("--temperature", type=options.positive, metavar="T",
         help="of the thermostat and of newly drawn momenta, in K (default: 300, and momenta that "
         "FILE has are kept)")
@@ -61,8 +73,21 @@ def add_parser(subparsers) -> None:
     add("--interval", type=options.natural, default=10, metavar="N",
         help="steps from one line of the log and frame of the trajectory to the next "
         "(default: %(default)s)")
+    add("--equilibration", type=options.not_negative, default=0.0, metavar="PS",
+        help="what the means leave out at the beginning, in ps (default: %(default)g)")
+    add("--thermostat", choices=["langevin", "bussi", "nose-hoover"],
+        help="of nvt (default: langevin; npt has nose-hoover)")
     add("--friction", type=options.positive, metavar="G",
-        help="of the thermostat, in 1/ps (default: 10)")
+        help="of the Langevin thermostat, in 1/ps (default: 10)")
+    add("--thermostat-time", type=options.positive, metavar="PS",
+        help="of the other thermostats, in ps (default: 0.1)")
+    add("--pressure", type=options.real, metavar="P",
+        help="of npt, in bar (default: 1)")
+    add("--barostat", choices=["isotropic", "full"],
+        help="whether npt changes the volume alone or lengths and angles of the cell (default: "
+        "isotropic)")
+    add("--barostat-time", type=options.positive, metavar="PS",
+        help="of npt, in ps (default: 1)")
     add("--seed", type=options.natural, default=1, metavar="S",
         help="of momenta and thermostat; the same seed gives the same run (default: %(default)s)")
     options.add_uncertainty(parser)
@@ -71,13 +96,16 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run or go on; 0 at the end, 130 if interrupted."""
     from ase_fflux.base.outputs import OutputFiles
-    from ase_fflux.simulate.md.dynamics import Dynamics, DynamicsSettings
+    from ase_fflux.simulate.md.dynamics import Dynamics
     from ase_fflux.simulate.md.files import RESTART, SUFFIXES, dynamics_to_files, read_restart
+    from ase_fflux.simulate.md.settings import DynamicsSettings
 
     settings = DynamicsSettings(
         ensemble=args.ensemble, temperature=args.temperature, time=args.time,
-        timestep=args.timestep, interval=args.interval, seed=args.seed, friction=args.friction,
-        uncertainty=args.uncertainty,
+        timestep=args.timestep, interval=args.interval, seed=args.seed,
+        thermostat=args.thermostat, friction=args.friction, thermostat_time=args.thermostat_time,
+        pressure=args.pressure, barostat=args.barostat, barostat_time=args.barostat_time,
+        equilibration=args.equilibration, uncertainty=args.uncertainty,
     )
     atoms, description = options.geometry_of(args)
     atoms.calc = options.build_calculator(args)
@@ -138,15 +166,29 @@ def _report(summary: dict):
     yield (
         f"{summary['time_ps']:g} ps in {summary['wall_time_s']:.1f} s "
         f"({summary['wall_time_per_step_ms']:.3g} ms per step): temperature "
-        f"{summary['temperature_mean_K']:.1f} K, standard deviation "
+        f"{_mean(summary, 'temperature', 'K')} K, standard deviation "
         f"{summary['temperature_standard_deviation_K']:.1f} K, smallest coverage "
         f"{summary['coverage_min']:.4f}"
     )
-    if summary["ensemble"] == "nve":
+    if "density_mean_g_per_cm3" in summary:
         yield (
-            f"total energy: drift {summary['drift_meV_per_atom_per_ps']:+.2g} meV per atom per ps, "
-            f"{summary['drift_meV_per_atom']:+.2g} meV per atom over the run, largest departure "
-            f"{summary['largest_departure_meV_per_atom']:.2g} meV per atom"
+            f"density {_mean(summary, 'density', 'g_per_cm3')} g/cm^3, pressure "
+            f"{_mean(summary, 'pressure', 'bar')} bar"
+        )
+    if summary["drift_meV_per_atom_per_ps"] is not None:
+        what = "total" if summary["ensemble"] == "nve" else "conserved"
+        yield (
+            f"{what} energy: drift {summary['drift_meV_per_atom_per_ps']:+.2g} meV per atom per "
+            f"ps, {summary['drift_meV_per_atom']:+.2g} meV per atom over the run, largest "
+            f"departure {summary['largest_departure_meV_per_atom']:.2g} meV per atom"
+        )
+    if summary["samples_outside_training_data"]:
+        farthest = summary["farthest_outside_training_data"][0]
+        yield (
+            f"outside of the training data: {summary['atoms_outside_training_data']} atoms in "
+            f"{summary['samples_outside_training_data']} samples; farthest "
+            f"{farthest['atom']}, coverage {farthest['coverage_min']:.3g}, first at "
+            f"{farthest['first_ps']:g} ps"
         )
     if summary["uncertainty_mean_eV"] is not None:
         yield (
@@ -154,3 +196,14 @@ def _report(summary: dict):
             f"{summary['uncertainty_mean_eV']:.2g} eV, largest "
             f"{summary['uncertainty_largest_eV']:.2g} eV"
         )
+
+
+def _mean(summary: dict, name: str, unit: str) -> str:
+    """A mean with its error bar, if there is one."""
+    value, error = summary[f"{name}_mean_{unit}"], summary[f"{name}_error_{unit}"]
+    if error is None:
+        return f"{value:.4g} (too short for an error bar)"
+    if error == 0:
+        return f"{value:.6g}"
+    digits = max(0, 1 - floor(log10(error)))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"

@@ -148,6 +148,22 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Argument type: a finite number, zero or above."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+def real(text: str) -> float:
+    """Argument type: a finite number."""
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise ValueError
+    return value
+
+
 def share(text: str) -> float:
     """Argument type: a number from 0 to 1."""
     value = float(text)
@@ -173,6 +189,8 @@ def pair_potential(text: str) -> tuple[str, dict]:
 
 # argparse names the type in its message: "invalid positive number value: '-1'"
 positive.__name__ = "positive number"
+not_negative.__name__ = "number of at least zero"
+real.__name__ = "finite number"
 share.__name__ = "number from 0 to 1"
 natural.__name__ = "positive whole number"
 pair_potential.__name__ = "A-B=KIND,P,..."

@@ -14,6 +14,7 @@ from ase_fflux.cli import options
 from ase_fflux.cli.main import main
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.simulate.md import files as dynamics_files
+from ase_fflux.simulate.md.table import read_table
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,93 @@ def test_interrupted_run_goes_on(no_picture, monkeypatch, capsys):
     for one, other in zip(read("water-md.traj", ":"), read("whole.traj", ":"), strict=True):
         assert (one.positions == other.positions).all()
         assert (one.get_momenta() == other.get_momenta()).all()
+
+
+BOX = (
+    "--short-range", "O-O=lj,0.0079,3.17", "--short-range", "O-H=lj,0.0011,1.902",
+    "--short-range-cutoff", "6", "--timestep", "0.5", "--interval", "2",
+)
+
+
+def box_of_water():
+    """Two molecules in a cell, one of them across its boundary."""
+    box = molecule("H2O")
+    other = molecule("H2O")
+    other.translate([2.2, 2.2, 2.2])
+    box += other
+    box.set_cell([4.4, 4.3, 4.2])
+    box.pbc = True
+    box.wrap()
+    write("box.xyz", box, format="extxyz")
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [["nve"], ["npt"], ["npt", "--barostat", "full"], ["nvt", "--thermostat", "nose-hoover"]],
+)
+def test_a_box_that_was_interrupted_goes_on(ensemble, no_picture, monkeypatch, capsys):
+    box_of_water()
+    command = ("--ensemble", *ensemble, *BOX)
+    assert md(*command, "-o", "whole", file="box.xyz") == 0
+    said = capsys.readouterr().out
+    assert "density 0.7" in said and "bar" in said
+    interrupt_after(monkeypatch, 43)
+    assert md(*command, file="box.xyz") == 130
+    assert md(*command, file="box.xyz") == 0
+    assert "going on after" in capsys.readouterr().out
+    assert Path("box-md.log").read_text() == Path("whole.log").read_text()
+    assert Path("box-md.xyz").read_text() == Path("whole.xyz").read_text()
+    for one, other in zip(read("box-md.traj", ":"), read("whole.traj", ":"), strict=True):
+        assert (one.positions == other.positions).all() and (one.cell == other.cell).all()
+        assert (one.get_momenta() == other.get_momenta()).all()
+
+
+def test_the_table_of_a_box(no_picture):
+    box_of_water()
+    assert md("--ensemble", "npt", "--pressure", "100", *BOX, file="box.xyz") == 0
+    table = read_table(Path("box-md.log"))
+    assert list(table) == [
+        "time", "potential", "kinetic", "total", "temperature", "min.coverage", "conserved",
+        "volume", "density", "pressure", "p.xx", "p.yy", "p.zz", "p.yz", "p.xz", "p.xy",
+    ]
+    frames = read("box-md.traj", ":")
+    assert table["volume"] == pytest.approx([f.get_volume() for f in frames], abs=1e-4)
+    assert np.ptp(table["volume"]) > 0
+    diagonal = table["p.xx"] + table["p.yy"] + table["p.zz"]
+    assert table["pressure"] == pytest.approx(diagonal / 3, abs=2e-3)
+    summary = json.loads(Path("box-md.json").read_text())
+    assert summary["pressure_bar"] == 100 and summary["barostat"] == "isotropic"
+    assert summary["density_mean_g_per_cm3"] == pytest.approx(table["density"].mean())
+    # whole molecules in every frame, though one came across the boundary
+    for frame in frames:
+        assert np.ptp(frame.positions.reshape(2, 3, 3), axis=1).max() < 2
+
+
+def test_half_molecules_and_overlaps_are_refused(capsys):
+    box_of_water()
+    box = read("box.xyz")
+    write("half.xyz", box[:-1], format="extxyz")
+    assert md(*BOX, file="half.xyz") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: ") and error.count("\n") == 1
+    box.positions[3:] += [0.0, 0.0, 1.0]
+    box.set_cell([4.4, 4.3, 2.4])
+    write("near.xyz", box, format="extxyz")
+    assert md(*BOX, file="near.xyz") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: ") and error.count("\n") == 1
+    assert not list(Path().glob("*-md*"))
+
+
+def test_atoms_that_leave_the_training_data_are_named(no_picture, capsys):
+    assert md("--temperature", "3000", "--interval", "1") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("fflux: warning: atom")
+    assert "outside of the training data: " in said.out and "farthest atom" in said.out
+    summary = json.loads(Path("water-md.json").read_text())
+    atoms = summary["farthest_outside_training_data"]
+    assert summary["atoms_outside_training_data"] == len(atoms) > 0
+    assert atoms[0]["coverage_min"] == pytest.approx(summary["coverage_min"], abs=1e-6)
 
 
 def test_a_second_command_is_refused_while_the_first_runs(monkeypatch, capsys):
@@ -195,7 +283,8 @@ def test_low_coverage(no_picture, capsys):
     "arguments",
     [
         ["--temperature", "0"], ["--time", "-1"], ["--timestep", "x"], ["--interval", "0"],
-        ["--ensemble", "npt"], ["--seed", "0"], ["--friction", "0"], ["--tim", "1"],
+        ["--ensemble", "nph"], ["--seed", "0"], ["--pressure", "inf"],
+        ["--equilibration", "-1"], ["--friction", "0"], ["--tim", "1"],
     ],
 )
 def test_wrong_arguments(arguments, capsys):
@@ -210,6 +299,8 @@ def test_wrong_arguments(arguments, capsys):
     [
         (["--ensemble", "nve", "--friction", "1"], "thermostat"), (["--interval", "101"], "100 st"),
         (["--model", "nothing"], "nothing"),
+        (["--ensemble", "npt"], "periodic in three directions"),
+        (["--pressure", "2"], "pressure is npt's"), (["--equilibration", "1"], "leaves nothing"),
     ],
 )
 def test_slips_are_one_line_and_touch_nothing(arguments, said, capsys):

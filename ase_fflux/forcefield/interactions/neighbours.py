@@ -15,6 +15,8 @@ from ase_fflux.base.jit import njit
 SKIN = 2.0
 """bohr"""
 
+_STATE = ("positions", "molecule", "cell", "pbc", "cutoff")
+
 
 class Pairs(NamedTuple):
     """Pairs of atoms, each once; atoms of one molecule only as periodic images of each other.
@@ -71,6 +73,20 @@ class NeighbourList:
             self._state = positions.copy(), molecule.copy(), cell.copy(), pbc.copy(), cutoff
             self.built += 1
         return self._pairs
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What the pairs were listed of, empty before the first call; see `restore`."""
+        if self._state is None:
+            return {}
+        return dict(zip(_STATE, map(np.asarray, self._state), strict=True))
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """List the pairs of a `state`: the same in the same order, so that sums are bitwise equal.
+        """
+        positions, molecule, cell, pbc, cutoff = (state[name] for name in _STATE)
+        self._pairs = find_pairs(positions, molecule, cell, pbc, float(cutoff) + self.skin)
+        self._state = positions, molecule, cell, pbc, float(cutoff)
+        self.built += 1
 
     def _holds(self, positions, molecule, cell, pbc, cutoff):
         """Whether no pair that is not listed can have come within the cut-off.

@@ -6,101 +6,21 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
-from ase.md.langevin import Langevin
-from ase.md.verlet import VelocityVerlet
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.rigid import rigid_motions
 from ase_fflux.simulate.limits import Limits, require_masses
-
-ENSEMBLES = ("nvt", "nve")
-
-TEMPERATURE = 300.0
-"""K, where none is given."""
-
-FRICTION = 10.0
-"""1/ps, where none is given: thermalises within 0.1 ps."""
+from ase_fflux.simulate.md.integrators import integrator
+from ase_fflux.simulate.md.settings import BAR, TEMPERATURE, DynamicsSettings
+from ase_fflux.simulate.molecules import prepare
 
 _AT_REST = 1e-9
 """Rotational share of the kinetic energy that the rounding of a file leaves at most."""
 
-_LONGEST = 100.0
-"""fs; ten periods of a vibration of hydrogen."""
+_LISTED = "listed."
 
-_MOST = 10**10
-"""Steps of a run, which take a fast molecule weeks."""
-
-_PICOSECOND = 1000 * units.fs
-
-
-@dataclass(frozen=True)
-class DynamicsSettings:
-    """What is run.
-
-    Parameters
-    ----------
-    ensemble : {"nvt", "nve"}
-        Langevin dynamics, or velocity Verlet.
-    temperature : float, optional
-        Of the initial momenta and of the thermostat (K). Without it the input's momenta are kept
-        where it has any, and it is `TEMPERATURE` for all else.
-    time : float
-        Length of the run (ps), rounded to whole steps.
-    timestep : float
-        fs.
-    interval : int
-        Steps from one sample to the next.
-    seed : int
-        Of the initial momenta and of the thermostat.
-    friction : float, optional
-        Of the thermostat (1/ps); `FRICTION` without it.
-    uncertainty : bool
-        Whether samples have the standard deviation of the predicted energy.
-
-    Raises
-    ------
-    FFLUXError
-        An unknown ensemble, friction without thermostat, a run shorter than one interval or of
-        more steps than can be done, a time step longer than any vibration.
-    """
-
-    ensemble: str = "nvt"
-    temperature: float | None = None
-    time: float = 10.0
-    timestep: float = 0.5
-    interval: int = 10
-    seed: int = 1
-    friction: float | None = None
-    uncertainty: bool = False
-
-    def __post_init__(self):
-        if self.ensemble not in ENSEMBLES:
-            raise FFLUXError(
-                f"unknown ensemble {self.ensemble!r}: choose from {', '.join(ENSEMBLES)}"
-            )
-        if self.ensemble == "nve" and self.friction is not None:
-            raise FFLUXError("friction is the thermostat's, and nve has none: leave it out")
-        if not self.timestep <= _LONGEST:
-            raise FFLUXError(
-                f"a time step of {self.timestep:g} fs is longer than any vibration: choose about "
-                "0.5 fs"
-            )
-        if not 1000 * self.time / self.timestep <= _MOST:
-            raise FFLUXError(
-                f"a run of {self.time:g} ps in steps of {self.timestep:g} fs has more than "
-                f"{_MOST:g} steps: make it shorter or the steps longer"
-            )
-        if self.steps < self.interval:
-            raise FFLUXError(
-                f"a run of {self.time:g} ps in steps of {self.timestep:g} fs has {self.steps} "
-                f"steps, fewer than the interval of {self.interval}: make it longer or the "
-                "interval shorter"
-            )
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return round(1000 * self.time / self.timestep)
+_DENSITY = 1e24 * units._amu * 1e3
+"""g/cm^3 of an atomic mass unit per cubic Angstrom."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +37,15 @@ class Sample:
         2 kinetic / (k_B degrees of freedom), K.
     coverage : float or None
         Smallest coverage of an atom (0 to 1, `FFLUX.coverage`), None if the calculator has none.
+    outside : dict
+        Coverage of each atom (index) that is outside of the training data.
+    conserved : float or None
+        What the integrator conserves (eV), None for random forces.
+    volume, density : float or None
+        Of a periodic cell (Angstrom^3, g/cm^3).
+    pressure : (6,) array or None
+        Pressure tensor xx, yy, zz, yz, xz, xy of a periodic cell with its kinetic part (bar), None
+        if the calculator has no stress.
     uncertainty : float or None
         Standard deviation of the predicted potential energy (eV), None if not asked for.
     atoms : Atoms
@@ -128,6 +57,11 @@ class Sample:
     kinetic: float
     temperature: float
     coverage: float | None
+    outside: dict[int, float]
+    conserved: float | None
+    volume: float | None
+    density: float | None
+    pressure: np.ndarray | None
     uncertainty: float | None
     atoms: Atoms
 
@@ -141,20 +75,20 @@ class Dynamics:
 
     Initial momenta are random (Maxwell-Boltzmann), without the motions that the dynamics keep at
     rest, and scaled to the temperature: the kinetic energy is k_B T/2 for each degree of freedom.
-    At rest are the centre of mass, and in NVE without periodic boundaries the rotation of the
-    whole too. A thermostat heats rotations like vibrations, so that in NVT they count and start
-    thermal. Momenta of the input are kept but for the motion of the centre of mass; rotation that
-    they contain counts. With constraints nothing is taken off, because walls do not conserve
-    momentum.
+    At rest are the centre of mass, and without periodic boundaries the rotation of the whole too,
+    but for Langevin dynamics: their thermostat heats rotations like vibrations, so that there they
+    count and start thermal. Momenta of the input are kept but for the motion of the centre of mass;
+    rotation that they contain counts. With constraints nothing is taken off, because walls do not
+    conserve momentum.
 
-    NVE is velocity Verlet (ASE's `VelocityVerlet`), NVT ASE's `Langevin` (E. Vanden-Eijnden and
-    G. Ciccotti, Chem. Phys. Lett. 429, 310 (2006), eq. 23) with the centre of mass held by
-    `FixCom`.
+    Molecules of a periodic cell start whole, with their centres of mass in it, and positions then
+    are continuous. The integrators are ASE's (`ase_fflux.simulate.md.integrators`); the centre of
+    mass of Langevin dynamics is held by `FixCom`.
 
     Parameters
     ----------
     atoms : Atoms
-        Start, with a calculator. Constraints are honoured, the cell is fixed.
+        Start, with a calculator. Constraints are honoured.
     settings : DynamicsSettings
         What is run.
 
@@ -168,15 +102,18 @@ class Dynamics:
         Steps done so far.
     drawn : bool
         Whether the initial momenta are random, not the input's.
-    temperature, friction : float or None
-        Those that are used (K, 1/ps), None where nothing depends on them.
+    temperature : float or None
+        That is used (K), None where nothing depends on it.
+    parameters : dict
+        Those of thermostat and barostat with their units in the names.
     degrees_of_freedom : int
         Those that the temperature is the mean over.
 
     Raises
     ------
     FFLUXError
-        No atoms, no calculator, an atom without mass, or nothing that could move.
+        No atoms, no calculator, an atom without mass, or nothing that could move; molecules that
+        overlap; constraints or a cell that the ensemble cannot have.
     """
 
     def __init__(self, atoms: Atoms, settings: DynamicsSettings):
@@ -185,31 +122,27 @@ class Dynamics:
         if atoms.calc is None:
             raise FFLUXError("no dynamics without forces: set atoms.calc, such as FFLUX('ethanol')")
         require_masses(atoms)
+        _require_possible(atoms, settings)
         self.settings = settings
         self.step = 0
         self.drawn = settings.temperature is not None or not atoms.get_momenta().any()
-        thermostat = settings.ensemble == "nvt"
-        self.temperature = self.friction = None
-        if thermostat or self.drawn:
+        self.temperature = None
+        if settings.ensemble != "nve" or self.drawn:
             self.temperature = settings.temperature or TEMPERATURE
-        if thermostat:
-            self.friction = settings.friction or FRICTION
-        self.start, self.atoms = atoms.copy(), atoms.copy()
+        self.start = atoms.copy()
+        self.start.calc = atoms.calc
+        prepare(self.start)
+        self.start.calc = None
+        self.atoms = self.start.copy()
         self.atoms.calc = atoms.calc
         self._rng = np.random.default_rng(settings.seed)
-        self._forces = None
         self.degrees_of_freedom = self._set_momenta()
         self.start.set_momenta(self.atoms.get_momenta(), apply_constraint=False)
         hottest = 2 * self.atoms.get_kinetic_energy() / (units.kB * self.degrees_of_freedom)
         self._limits = Limits(self.atoms, max(hottest, self.temperature or 0.0))
-        timestep = settings.timestep * units.fs
-        if thermostat:
-            self._driver = Langevin(
-                self.atoms, timestep, temperature_K=self.temperature,
-                friction=self.friction / _PICOSECOND, fixcm=False, rng=self._rng,
-            )
-        else:
-            self._driver = VelocityVerlet(self.atoms, timestep)
+        self._integrator = integrator(self.atoms, settings, self.degrees_of_freedom, self._rng)
+        self.parameters = self._integrator.parameters
+        self._has_stress = atoms.pbc.all() and _has_stress(atoms)
 
     def _set_momenta(self) -> int:
         """Set the initial momenta; returns the number of degrees of freedom."""
@@ -224,7 +157,7 @@ class Dynamics:
             rest = self._at_rest(scaled)
             scaled = _without(rest, scaled)
             degrees = 3 * len(atoms) - len(rest)
-            if self.settings.ensemble == "nvt":
+            if self.settings.chosen_thermostat == "langevin":
                 atoms.set_constraint(FixCom())
         if degrees < 1:
             raise FFLUXError(
@@ -240,7 +173,7 @@ class Dynamics:
     def _at_rest(self, scaled: np.ndarray) -> np.ndarray:
         """Rigid motions (k, n, 3) without momentum in these dynamics; arguments mass-weighted."""
         translations = self._rigid_motions(rotations=False)
-        if self.settings.ensemble == "nvt" or self.atoms.pbc.any():
+        if self.settings.chosen_thermostat == "langevin" or self.atoms.pbc.any():
             return translations
         motions = self._rigid_motions()
         inner = _without(translations, scaled)
@@ -261,7 +194,7 @@ class Dynamics:
 
     def advance(self) -> None:
         """Do one time step."""
-        self._forces = self._driver.step(self._forces)
+        self._integrator.advance()
         self.step += 1
 
     def sample(self) -> Sample:
@@ -281,46 +214,111 @@ class Dynamics:
                 "the energy is not finite: shorten the time step, or start nearer to the training "
                 "data"
             )
-        coverage = getattr(calculator, "coverage", None)
-        coverage = None if coverage is None else float(np.min(coverage))
+        coverage, outside = self._coverage()
         temperature = 2 * kinetic / (units.kB * self.degrees_of_freedom)
         self._limits.check(potential, temperature)
         uncertainty = None
         if self.settings.uncertainty:
             uncertainty = float(calculator.get_uncertainty(atoms).energy)
         frame = self.start.copy()
-        frame.positions = atoms.positions
+        frame.positions, frame.cell = atoms.positions, atoms.cell
         frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
         # without those of constraints, which whoever reads the frame adds
         energy = float(atoms.get_potential_energy(apply_constraint=False))
         forces = atoms.get_forces(apply_constraint=False)
-        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+        found = {"energy": energy, "forces": forces}
+        if self._has_stress:
+            found["stress"] = atoms.get_stress(apply_constraint=False)
+        frame.calc = SinglePointCalculator(frame, **found)
         return Sample(
             time=self.time,
             potential=potential,
             kinetic=kinetic,
             temperature=temperature,
             coverage=coverage,
+            outside=outside,
+            conserved=self._integrator.conserved(),
+            **self._cell(),
             uncertainty=uncertainty,
             atoms=frame,
         )
 
+    def _coverage(self):
+        """Smallest coverage, and that of each atom that has too little."""
+        calculator = self.atoms.calc
+        coverage = getattr(calculator, "coverage", None)
+        if coverage is None:
+            return None, {}
+        least = getattr(calculator, "least_coverage", None)
+        low = () if least is None else np.flatnonzero(coverage < least)
+        return float(np.min(coverage)), {int(atom): float(coverage[atom]) for atom in low}
+
+    def _cell(self) -> dict:
+        """Volume, density and pressure of a sample."""
+        atoms = self.atoms
+        if not atoms.pbc.all():
+            return {"volume": None, "density": None, "pressure": None}
+        volume = float(atoms.get_volume())
+        pressure = None
+        if self._has_stress:
+            pressure = -atoms.get_stress(include_ideal_gas=True) / BAR
+        density = _DENSITY * float(atoms.get_masses().sum()) / volume
+        return {"volume": volume, "density": density, "pressure": pressure}
+
     def state(self) -> dict:
-        """All that the next steps depend on: ``step``, ``positions``, ``momenta`` and ``rng``."""
+        """All that the next steps depend on.
+
+        ``step``, ``rng``, and arrays: ``positions``, ``momenta``, ``cell``, those of the
+        `Integrator` and, after ``listed.``, those of the calculator's list of neighbours, whose
+        order the sums are taken in.
+        """
+        listed = getattr(self.atoms.calc, "listed", lambda: {})()
         return {
             "step": self.step,
+            "rng": self._rng.bit_generator.state,
             "positions": self.atoms.get_positions(),
             "momenta": self.atoms.get_momenta(),
-            "rng": self._rng.bit_generator.state,
+            "cell": self.atoms.cell.array.copy(),
+            **self._integrator.state(),
+            **{_LISTED + name: array for name, array in listed.items()},
         }
 
     def restore(self, state: dict) -> None:
         """Go on from a `state`, bitwise as if there had been no break."""
         self.step = state["step"]
         self.atoms.positions = state["positions"]
+        self.atoms.cell = state["cell"]
         self.atoms.set_momenta(state["momenta"], apply_constraint=False)
         self._rng.bit_generator.state = state["rng"]
-        self._forces = None
+        listed = {
+            name.removeprefix(_LISTED): array
+            for name, array in state.items() if name.startswith(_LISTED)
+        }
+        if listed:
+            self.atoms.calc.relist(listed)
+        self._integrator.restore(state)
+
+
+def _has_stress(atoms: Atoms) -> bool:
+    return "stress" in getattr(atoms.calc, "implemented_properties", ())
+
+
+def _require_possible(atoms: Atoms, settings: DynamicsSettings) -> None:
+    """Refuse what the ensemble cannot have."""
+    if settings.chosen_thermostat == "nose-hoover" and atoms.constraints:
+        raise FFLUXError(
+            "Nose-Hoover chains and barostats move all atoms, and the geometry has constraints: "
+            "take these off, or use nvt with langevin or bussi"
+        )
+    if settings.ensemble != "npt":
+        return
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise FFLUXError(
+            "constant pressure needs a cell that is periodic in three directions: give a file with "
+            "a cell, or use nvt"
+        )
+    if not _has_stress(atoms):
+        raise FFLUXError("constant pressure needs a calculator with stress")
 
 
 def _without(motions: np.ndarray, scaled: np.ndarray) -> np.ndarray:

@@ -4,13 +4,13 @@ Samples reach the log and the trajectory together with the restart point, once a
 synchronised to disk before the restart says so, and it keeps the sizes and hashes of what belongs
 to it: a run that was killed leaves files that agree with each other, or that can be cut back to
 where they did, and damage is told. A restart is a checkpoint (`ase_fflux.base.store`) of the arrays
-``positions`` and ``momenta`` (n, 3).
+that `Dynamics.state` has.
 """
 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from ase.io import Trajectory
@@ -27,7 +27,9 @@ from ase_fflux.base.store import (
 )
 from ase_fflux.plots.dynamics import plot_dynamics
 from ase_fflux.simulate.md.dynamics import Dynamics, Sample
+from ase_fflux.simulate.md.table import columns_of, head, line, read_table, statistics
 from ase_fflux.simulate.trajectory import Extent, FrameFile, check_frames, write_last
+from ase_fflux.topology.graphs import atom_label
 
 RESTART = ".restart.npz"
 
@@ -40,11 +42,8 @@ _INTERVAL = 1.0
 _SAME_ENERGY = 1e-6
 """eV; two force fields that differ by less at the start are taken to be one."""
 
-_COLUMNS = (
-    ("time/ps", 12, 6), ("potential/eV", 18, 8), ("kinetic/eV", 14, 8), ("total/eV", 18, 8),
-    ("temperature/K", 14, 3), ("min.coverage", 13, 6), ("uncertainty/eV", 15, 8),
-)
-"""Head, width and decimals; the last only if it was asked for."""
+_NAMED = 10
+"""Atoms outside of the training data that a summary names, those that are farthest."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ class Restart:
         Of these bytes.
     seconds : float
         Wall time up to there.
+    outside : dict
+        Of the `Outside` up to there.
     """
 
     state: dict
@@ -70,6 +71,7 @@ class Restart:
     log_bytes: int
     log_sha256: str
     seconds: float
+    outside: dict
 
 
 def read_restart(files: OutputFiles, dynamics: Dynamics) -> Restart | None:
@@ -102,7 +104,7 @@ def read_restart(files: OutputFiles, dynamics: Dynamics) -> Restart | None:
         restart = Restart(
             {"step": record["step"], "rng": record["rng"], **arrays},
             Extent(**record["trajectory"]), record["log_bytes"], record["log_sha256"],
-            record["seconds"],
+            record["seconds"], record["outside"],
         )
         _check_log(files[".log"], restart)
         check_frames(files[".traj"], restart.trajectory)
@@ -142,6 +144,40 @@ def _identity(dynamics: Dynamics) -> str:
     return digest.hexdigest()
 
 
+@dataclass
+class Outside:
+    """Atoms that samples found outside of the training data.
+
+    Attributes
+    ----------
+    samples : int
+        How many samples had such atoms.
+    atoms : dict
+        By the index as a string (a key of JSON): [first time (ps), smallest coverage].
+    """
+
+    samples: int = 0
+    atoms: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, sample: Sample) -> None:
+        self.samples += bool(sample.outside)
+        for atom, coverage in sample.outside.items():
+            first, smallest = self.atoms.get(str(atom), (sample.time, coverage))
+            self.atoms[str(atom)] = [first, min(smallest, coverage)]
+
+    def summary(self, numbers) -> dict:
+        """Entries of the summary; numbers are those of the elements."""
+        farthest = sorted(self.atoms.items(), key=lambda item: item[1][1])[:_NAMED]
+        return {
+            "samples_outside_training_data": self.samples,
+            "atoms_outside_training_data": len(self.atoms),
+            "farthest_outside_training_data": [
+                {"atom": atom_label(int(atom), numbers), "first_ps": first, "coverage_min": least}
+                for atom, (first, least) in farthest
+            ],
+        }
+
+
 class _Record:
     """Log and trajectory, which samples reach when a restart point is written, and that itself."""
 
@@ -152,12 +188,11 @@ class _Record:
         self._run = _identity(dynamics)
         self._before, self._log = 0.0, hashlib.sha256()
         self._began = self._kept = time.perf_counter()
-        self.columns = _COLUMNS if dynamics.settings.uncertainty else _COLUMNS[:-1]
+        self._columns = columns_of(dynamics)
+        self.outside = Outside(**(restart.outside if restart else {}))
         if restart is None:
             self._frames = FrameFile(files[".traj"])
-            heads = [f"{name:>{width}}" for name, width, _ in self.columns]
-            # the first column's sign of a comment takes the place of a blank
-            self._add_to_log(f"#{' '.join(heads)[1:]}\n")
+            self._add_to_log(head(self._columns))
         else:
             self._before = restart.seconds
             self._frames = FrameFile(files[".traj"], restart.trajectory)
@@ -178,12 +213,13 @@ class _Record:
 
     def add(self, sample: Sample) -> None:
         self._pending.append(sample)
+        self.outside.add(sample)
 
     def write_samples(self) -> None:
         """Bring what is pending to log and trajectory."""
         if self._pending:
             self._frames.add([sample.atoms for sample in self._pending])
-            self._add_to_log("".join(self._line(sample) for sample in self._pending))
+            self._add_to_log("".join(line(self._columns, sample) for sample in self._pending))
             self._pending = []
 
     def _add_to_log(self, text: str) -> None:
@@ -197,26 +233,14 @@ class _Record:
         sync(self._files[".log"])
         self._frames.sync()
         state = self._dynamics.state()
-        arrays = {name: state[name] for name in ("positions", "momenta")}
+        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         write_checkpoint(self._files[RESTART], self._run, arrays, {
             "energy": self._energy, "step": state["step"], "rng": state["rng"],
             "trajectory": asdict(self._frames.extent()),
             "log_bytes": self._files[".log"].stat().st_size, "log_sha256": self._log.hexdigest(),
-            "seconds": self.seconds,
+            "seconds": self.seconds, "outside": asdict(self.outside),
         })
         self._kept = time.perf_counter()
-
-    def _line(self, sample: Sample) -> str:
-        coverage = np.nan if sample.coverage is None else sample.coverage
-        values = (
-            sample.time, sample.potential, sample.kinetic, sample.total, sample.temperature,
-            coverage, sample.uncertainty,
-        )
-        cells = (
-            f"{value:{width}.{decimals}f}"
-            for value, (_, width, decimals) in zip(values, self.columns, strict=False)
-        )
-        return " ".join(cells) + "\n"
 
 
 def dynamics_to_files(
@@ -292,19 +316,19 @@ def dynamics_to_files(
     else:
         final = last.atoms
     write_last(files[".xyz"], final)
-    table = np.loadtxt(files[".log"], ndmin=2, encoding="utf-8").T
-    if table.shape[1] > 1:
-        plot_dynamics(
-            table[0], total=table[3], potential=table[1], temperature=table[4],
-            file=files[".png"], title=title, n_atoms=len(final),
-        )
+    table = read_table(files[".log"])
+    if len(table["time"]) > 1:
+        plot_dynamics(table, file=files[".png"], title=title, n_atoms=len(final))
+    conserved = "total" if settings.ensemble == "nve" else "conserved"
     summary = {
         **(about or {}),
         "versions": versions(),
         "formula": final.get_chemical_formula(),
         "ensemble": settings.ensemble,
         "temperature_K": dynamics.temperature,
-        "friction_per_ps": dynamics.friction,
+        "thermostat": settings.chosen_thermostat,
+        "barostat": settings.chosen_barostat,
+        **dynamics.parameters,
         "completed": fault is None,
         "stopped": None if fault is None else str(fault),
         "time_ps": dynamics.time,
@@ -314,7 +338,10 @@ def dynamics_to_files(
         "seed": settings.seed,
         "initial_momenta": "drawn" if dynamics.drawn else "input",
         "degrees_of_freedom": dynamics.degrees_of_freedom,
-        **statistics(table, len(final), settings.ensemble == "nve"),
+        **statistics(
+            table, len(final), conserved if settings.conserves else None, settings.equilibration
+        ),
+        **record.outside.summary(final.numbers),
         "started": started,
         "wall_time_s": round(record.seconds, 3),
         "wall_time_per_step_ms": round(1000 * record.seconds / max(dynamics.step, 1), 4),
@@ -325,43 +352,3 @@ def dynamics_to_files(
     if fault is not None:
         raise fault
     return summary
-
-
-def statistics(table: np.ndarray, n_atoms: int, conserved: bool) -> dict:
-    """Means and extremes of a run.
-
-    Parameters
-    ----------
-    table : (6 or 7, m) array
-        The columns of the log.
-    n_atoms : int
-        What drift and departure of the energy are divided by.
-    conserved : bool
-        Whether the dynamics conserve the total energy; without it, and of a single sample, drift
-        and departure are None.
-
-    Returns
-    -------
-    dict
-        Entries of the summary. The drift is the slope of a straight line through the total
-        energies, and this slope times the length of the run; the departure is from the first.
-    """
-    times, potential, _, total, temperature, coverage = table[:6]
-    conserved = conserved and len(times) > 1
-    slope = 0.0
-    if conserved:
-        slope = 1000 * np.polyfit(times - times[0], total - total[0], 1)[0] / n_atoms
-    departure = 1000 * np.abs(total - total[0]).max() / n_atoms
-    return {
-        "temperature_mean_K": temperature.mean(),
-        "temperature_standard_deviation_K": temperature.std(),
-        "potential_energy_mean_eV": potential.mean(),
-        "total_energy_initial_eV": total[0],
-        "total_energy_final_eV": total[-1],
-        "drift_meV_per_atom_per_ps": slope if conserved else None,
-        "drift_meV_per_atom": slope * (times[-1] - times[0]) if conserved else None,
-        "largest_departure_meV_per_atom": departure if conserved else None,
-        "coverage_min": None if np.isnan(coverage).any() else coverage.min(),
-        "uncertainty_mean_eV": table[6].mean() if len(table) > 6 else None,
-        "uncertainty_largest_eV": table[6].max() if len(table) > 6 else None,
-    }

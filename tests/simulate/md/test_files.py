@@ -9,14 +9,14 @@ from ase_fflux.base.errors import CoverageError, FFLUXError
 from ase_fflux.base.outputs import OutputFiles
 from ase_fflux.base.store import Appended, DamagedError
 from ase_fflux.simulate.md import files as dynamics_files
-from ase_fflux.simulate.md.dynamics import Dynamics, DynamicsSettings
+from ase_fflux.simulate.md.dynamics import Dynamics
 from ase_fflux.simulate.md.files import (
     RESTART,
     SUFFIXES,
     dynamics_to_files,
     read_restart,
-    statistics,
 )
+from ase_fflux.simulate.md.settings import DynamicsSettings
 
 
 @pytest.fixture
@@ -101,22 +101,6 @@ def test_files_agree_with_each_other(start):
     assert summary["temperature_mean_K"] == pytest.approx(temperature.mean())
     assert summary["coverage_min"] == 0.8
     assert summary["uncertainty_largest_eV"] == uncertainty.max()
-
-
-def test_statistics_of_a_known_line():
-    time = np.linspace(0, 5, 11)
-    total = -30 + 0.002 * time
-    total[0] += 0.1e-12
-    table = np.array([time, 0 * time, total, total, 300 + 0 * time, 1 - time / 10])
-    found = statistics(table, n_atoms=4, conserved=True)
-    assert found["drift_meV_per_atom_per_ps"] == pytest.approx(0.5, rel=1e-6)
-    assert found["drift_meV_per_atom"] == pytest.approx(2.5, rel=1e-6)
-    assert found["largest_departure_meV_per_atom"] == pytest.approx(2.5, rel=1e-6)
-    assert found["temperature_mean_K"] == 300 and found["coverage_min"] == 0.5
-    assert found["uncertainty_mean_eV"] is None
-    table[5] = np.nan
-    found = statistics(table, n_atoms=4, conserved=False)
-    assert found["drift_meV_per_atom"] is None and found["coverage_min"] is None
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt"])
