@@ -241,12 +241,14 @@ class ForceField:
         """Add what acts between molecules; returns dE/dQ (n, K) of global moments or None."""
         cutoffs = [i.cutoff for i in active if i.cutoff is not None]
         if cutoffs:
-            listed = (neighbours or NeighbourList(skin=0.0)).pairs(
+            neighbours = neighbours or NeighbourList(skin=0.0)
+            neighbours.pairs(
                 system.positions, system.molecule, system.cell, system.pbc, max(cutoffs)
             )
-            system = system._replace(pairs=listed)
         potential = None
         for interaction in active:
+            if interaction.cutoff is not None:
+                system = system._replace(pairs=neighbours.within(interaction.cutoff))
             found = interaction.evaluate(system)
             terms[interaction.name] = float(found.energies.sum())
             energies += found.energies

@@ -39,7 +39,7 @@ class System(NamedTuple):
         Moments in global axes, in the order of `MOMENT_NAMES`; None where no interaction needs
         them, and in `Interaction.check`, which comes before they are known.
     pairs : Pairs or None
-        Neighbours within the longest cut-off of all interactions; None where none has a cut-off.
+        Neighbours within the cut-off of the interaction, and some beyond; None where it has none.
     sites : (n,) int array or None
         Which site of the force field each atom is: the atoms of its models counted through; None
         in `Interaction.check`.

@@ -23,9 +23,9 @@ class Pairs(NamedTuple):
 
     Attributes
     ----------
-    first, second : (P,) int arrays
+    first, second : (P,) int32 arrays
         Atoms i and j.
-    images : (P, 3) int array
+    images : (P, 3) int32 array
         Cell vectors to add to the position of j.
     """
 
@@ -51,6 +51,7 @@ class NeighbourList:
         self.built = 0
         self._pairs = None
         self._state = None
+        self._parts = None, {}
 
     def pairs(self, positions, molecule, cell, pbc, cutoff: float) -> Pairs:
         """All pairs within the cut-off, and some beyond it.
@@ -88,6 +89,19 @@ class NeighbourList:
         self._state = positions, molecule, cell, pbc, float(cutoff)
         self.built += 1
 
+    def within(self, cutoff: float) -> Pairs:
+        """Those of the pairs last listed that a shorter cut-off needs, in the same order."""
+        if cutoff == self._state[4]:
+            return self._pairs
+        listed, parts = self._parts
+        if listed is not self._pairs:
+            self._parts = self._pairs, {}
+            parts = self._parts[1]
+        if cutoff not in parts:
+            positions, _, cell = self._state[:3]
+            parts[cutoff] = _part(self._pairs, positions, cell, cutoff + self.skin)
+        return parts[cutoff]
+
     def _holds(self, positions, molecule, cell, pbc, cutoff):
         """Whether no pair that is not listed can have come within the cut-off.
 
@@ -105,7 +119,8 @@ class NeighbourList:
             if not pbc.all():
                 return False
             strain = np.linalg.solve(old_cell, cell)
-            smallest = np.linalg.svd(strain, compute_uv=False)[-1]
+            # no more than 1: what holds of this cut-off then holds of shorter ones
+            smallest = min(1.0, np.linalg.svd(strain, compute_uv=False)[-1])
             old = old @ strain
         moved = np.sqrt(np.square(positions - old).sum(axis=1).max(initial=0.0))
         return (cutoff + self.skin) * smallest - 2 * moved >= cutoff
@@ -116,7 +131,7 @@ def find_pairs(positions, molecule, cell, pbc, cutoff: float) -> Pairs:
     positions = np.ascontiguousarray(positions, dtype=float)
     n = len(positions)
     if n == 0:
-        return Pairs(*np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3), dtype=np.int64))
+        return _room(0)
     cell = complete_cell(np.where(np.asarray(pbc)[:, None], cell, 0.0))
     inverse = np.linalg.inv(cell)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
@@ -140,15 +155,42 @@ def find_pairs(positions, molecule, cell, pbc, cutoff: float) -> Pairs:
         fractions @ cell, np.ascontiguousarray(molecule, dtype=np.int64), cell,
         np.asarray(pbc, dtype=np.bool_), cutoff, bins, place, reach, members, start, home,
     )
-    count = _search(*arguments, np.zeros((0, 5), dtype=np.int64))
-    found = np.empty((count, 5), dtype=np.int64)
-    _search(*arguments, found)
-    return Pairs(*np.ascontiguousarray(found[:, :2].T), np.ascontiguousarray(found[:, 2:]))
+    found = _room(_search(*arguments, *_room(0)))
+    _search(*arguments, *found)
+    return found
+
+
+def _room(count):
+    """Pairs to be written."""
+    return Pairs(*np.empty((2, count), dtype=np.int32), np.empty((count, 3), dtype=np.int32))
+
+
+def _part(pairs, positions, cell, cutoff):
+    """The pairs closer than a cut-off."""
+    near = _near(*pairs, positions, cell, cutoff)
+    return Pairs(pairs.first[near], pairs.second[near], pairs.images[near])
 
 
 @njit
-def _search(x, molecule, cell, pbc, cutoff, bins, place, reach, members, start, home, found):
-    """Count pairs, and write (i, j, image) of them into found where it has rows."""
+def _near(first, second, images, x, cell, cutoff):
+    """(P,) mask of the pairs closer than a cut-off."""
+    near = np.empty(len(first), dtype=np.bool_)
+    for p in range(len(first)):
+        r2 = 0.0
+        for k in range(3):
+            d = x[second[p], k] - x[first[p], k]
+            for h in range(3):
+                d += images[p, h] * cell[h, k]
+            r2 += d * d
+        near[p] = r2 < cutoff * cutoff
+    return near
+
+
+@njit
+def _search(
+    x, molecule, cell, pbc, cutoff, bins, place, reach, members, start, home, first, second, images
+):
+    """Count pairs, and write them where there is room."""
     count = 0
     limit = cutoff * cutoff
     at, turn = np.empty(3, np.int64), np.empty(3, np.int64)
@@ -186,8 +228,8 @@ def _search(x, molecule, cell, pbc, cutoff, bins, place, reach, members, start, 
                         vy = x[j, 1] - x[i, 1] + sy
                         vz = x[j, 2] - x[i, 2] + sz
                         if vx * vx + vy * vy + vz * vz < limit:
-                            if count < len(found):
-                                found[count, 0], found[count, 1] = i, j
-                                found[count, 2], found[count, 3], found[count, 4] = a, b, c
+                            if count < len(first):
+                                first[count], second[count] = i, j
+                                images[count, 0], images[count, 1], images[count, 2] = a, b, c
                             count += 1
     return count

@@ -28,6 +28,9 @@ from ase_fflux.forcefield.interactions.base import (
     raise_for_coincident,
 )
 
+_BLOCK = 256
+"""Pairs of a list that are worked on at a time."""
+
 _PARAMETERS = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}
 
 
@@ -84,22 +87,73 @@ def _all_pairs(positions, molecule, kinds, table, cutoff, energies, gradient, vi
 def _listed_pairs(
     first, second, images, cell, positions, kinds, table, cutoff, energies, gradient, virial
 ):
-    """As `_all_pairs` for `Pairs`."""
-    for p in range(len(first)):
-        i, j = first[p], second[p]
-        if table[kinds[i], kinds[j], 6] == 0.0:
-            continue
-        x = positions[j, 0] - positions[i, 0]
-        y = positions[j, 1] - positions[i, 1]
-        z = positions[j, 2] - positions[i, 2]
-        for k in range(3):
-            turns = images[p, k]
-            if turns != 0:
-                x += turns * cell[k, 0]
-                y += turns * cell[k, 1]
-                z += turns * cell[k, 2]
-        if _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
-            return i, j
+    """As `_all_pairs` for `Pairs`.
+
+    In blocks: which pairs act and where they are, then energies and slopes, then their sums, so
+    that neither branches nor scattered memory are in the way of the arithmetic.
+    """
+    at, c = np.empty(_BLOCK, np.int64), np.empty((7, _BLOCK))
+    d, r2 = np.empty((3, _BLOCK)), np.empty(_BLOCK)
+    energy, slope = np.empty(_BLOCK), np.empty(_BLOCK)
+    limit, exponential = cutoff * cutoff, False
+    for i in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            exponential = exponential or table[i, j, 2] != 0.0
+    start = 0
+    while start < len(first):
+        used, end = 0, min(start + _BLOCK, len(first))
+        for p in range(start, end):
+            i, j = first[p], second[p]
+            a, b, e = float(images[p, 0]), float(images[p, 1]), float(images[p, 2])
+            x = positions[j, 0] - positions[i, 0]
+            y = positions[j, 1] - positions[i, 1]
+            z = positions[j, 2] - positions[i, 2]
+            x += a * cell[0, 0] + b * cell[1, 0] + e * cell[2, 0]
+            y += a * cell[0, 1] + b * cell[1, 1] + e * cell[2, 1]
+            z += a * cell[0, 2] + b * cell[1, 2] + e * cell[2, 2]
+            at[used], d[0, used], d[1, used], d[2, used] = p, x, y, z
+            r2[used] = x * x + y * y + z * z
+            used += (r2[used] < limit) & (table[kinds[i], kinds[j], 6] != 0.0)
+        nearest = limit
+        for w in range(used):
+            row = table[kinds[first[at[w]]], kinds[second[at[w]]]]
+            for k in range(6):
+                c[k, w] = row[k]
+            nearest = min(nearest, r2[w])
+        if nearest < COINCIDENT * COINCIDENT:
+            for w in range(used):
+                if r2[w] < COINCIDENT * COINCIDENT:
+                    return first[at[w]], second[at[w]]
+        for w in range(used):
+            r, inverse = np.sqrt(r2[w]), 1.0 / r2[w]
+            s6 = inverse * inverse * inverse
+            repulsion, dispersion = c[0, w] * s6 * s6, c[1, w] * s6
+            energy[w] = repulsion - dispersion - c[4, w] - (r - cutoff) * c[5, w]
+            slope[w] = (-12.0 * repulsion + 6.0 * dispersion) * inverse - c[5, w] / r
+        if exponential:
+            for w in range(used):
+                if c[2, w] != 0.0:
+                    r = np.sqrt(r2[w])
+                    more = c[2, w] * np.exp(-c[3, w] * r)
+                    energy[w] += more
+                    slope[w] -= c[3, w] * more / r
+        for h in range(3):
+            for k in range(h, 3):
+                total = 0.0
+                for w in range(used):
+                    total += d[h, w] * d[k, w] * slope[w]
+                virial[h, k] += total
+                if k > h:
+                    virial[k, h] += total
+        for w in range(used):
+            i, j, half = first[at[w]], second[at[w]], 0.5 * energy[w]
+            energies[i] += half
+            energies[j] += half
+            for k in range(3):
+                g = slope[w] * d[k, w]
+                gradient[i, k] -= g
+                gradient[j, k] += g
+        start = end
     return -1, -1
 
 
