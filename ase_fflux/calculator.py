@@ -38,7 +38,7 @@ Angstrom, where the energy is wrong by 0.8 eV, ethanol's O-H at 1.6 Angstrom."""
 
 _FORCEFIELD_PARAMETERS = (
     "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff",
-    "accuracy",
+    "accuracy", "threads",
 )
 
 
@@ -104,6 +104,10 @@ class FFLUX(Calculator):
         Cut-off (Angstrom) with force shift; needed with periodic boundaries.
     accuracy : float, optional
         Relative error that electrostatics of periodic cells may have, by default 1e-6.
+    threads : int, optional
+        How many work on one large system; results are the same to the last bit on any number.
+        Default: NUMBA_NUM_THREADS or OMP_NUM_THREADS where one is set, else one in workers of a
+        pool, else one for each core. Systems of less than 256 atoms are computed on one.
     assignment : list of list of int, optional
         For each molecule its atoms in the order of the model, for several models a dict of such
         lists by the names in the models; default: found by bonding and
@@ -140,7 +144,7 @@ class FFLUX(Calculator):
     ]
     default_parameters = dict(
         model=None, electrostatics=True, level=None, rank=None, short_range=None,
-        short_range_cutoff=None, accuracy=None, assignment=None, min_coverage=None,
+        short_range_cutoff=None, accuracy=None, threads=None, assignment=None, min_coverage=None,
         on_low_coverage="warn",
     )
     nolabel = True

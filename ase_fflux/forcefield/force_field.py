@@ -12,6 +12,7 @@ from ase.symbols import symbols2numbers
 
 from ase_fflux import topology
 from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.threads import number_of_threads, run, slices
 from ase_fflux.forcefield.interactions.base import Interaction, System
 from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
 from ase_fflux.forcefield.interactions.neighbours import NeighbourList
@@ -22,6 +23,9 @@ from ase_fflux.model.sites import adjoint_to_local, moments_to_global
 from ase_fflux.topology.graphs import atom_label
 
 _NOWHERE = np.zeros(3, dtype=bool)
+
+_LARGE = 256
+"""Atoms from which on several threads gain more than it takes to start them."""
 
 INTRAMOLECULAR = "intramolecular"
 """Name of the energies within molecules in `Results.terms`."""
@@ -48,6 +52,9 @@ class ForceField:
         Relative error of electrostatics in periodic cells, by default 1e-6.
     interactions : sequence of Interaction, optional
         What acts between molecules, in place of what the five arguments before say.
+    threads : int, optional
+        How many work on one large system, see `base.threads.number_of_threads`; results are the
+        same to the last bit on any number.
 
     Attributes
     ----------
@@ -60,6 +67,7 @@ class ForceField:
     def __init__(
         self, models, electrostatics=True, level=None, rank=None, short_range=None,
         accuracy=None, interactions: Sequence[Interaction] | None = None,
+        threads: int | None = None,
     ):
         self.models = tuple(models)
         if not self.models:
@@ -83,6 +91,7 @@ class ForceField:
         names = [interaction.name for interaction in self.interactions]
         if len(set(names)) < len(names) or INTRAMOLECULAR in names:
             raise FFLUXError(f"interactions need different names; these are {', '.join(names)}")
+        self.threads = threads if threads is None else number_of_threads(threads)
         self._lay_out()
 
     def _lay_out(self):
@@ -96,7 +105,9 @@ class ForceField:
 
     def __getstate__(self):
         # what is laid out for evaluation is many times larger than what it is made from
-        return {"models": self.models, "interactions": self.interactions}
+        return {
+            "models": self.models, "interactions": self.interactions, "threads": self.threads,
+        }
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -190,7 +201,7 @@ class ForceField:
         for k, atoms in groups:
             gradients.append(np.zeros((*atoms.shape, 3)))
             swept = self._species[k].add_energies(
-                whole[atoms], atoms, system.numbers, gradients[-1]
+                whole[atoms], atoms, system.numbers, gradients[-1], system.threads
             )
             energies[atoms] = swept.values[..., 0]
             coverage[atoms] = np.exp(-swept.exponents)
@@ -284,7 +295,9 @@ class ForceField:
         groups = [
             (k, atoms) for k, atoms in enumerate(assignment.atoms_of_model) if len(atoms)
         ]
-        return assignment, System(whole, numbers, assignment.molecule, cell, pbc), groups
+        threads = number_of_threads(self.threads) if len(whole) >= _LARGE else 1
+        system = System(whole, numbers, assignment.molecule, cell, pbc, threads=threads)
+        return assignment, system, groups
 
     def _moments(self, groups, system, n_columns, with_adjoint):
         """The system with global moments (n, n_columns), and `Moments` of each group."""
@@ -294,23 +307,34 @@ class ForceField:
             species = self._species[k]
             if species.n_moments == 0:
                 raise FFLUXError(f"the model {species.model.name} has no charges or moments")
-            here = species.moments_at(system.positions[atoms], atoms, system.numbers, with_adjoint)
-            found.append(here)
-            rotated = moments_to_global(
-                here.frames.reshape(-1, 3, 3), here.local.reshape(-1, species.n_moments)
+            here = species.moments_at(
+                system.positions[atoms], atoms, system.numbers, with_adjoint, system.threads
             )
-            moments[atoms.ravel(), : species.n_moments] = rotated
+            found.append(here)
+            frames, local = here.frames.reshape(-1, 3, 3), here.local.reshape(-1, species.n_moments)
+            rotated = run(
+                lambda part, frames=frames, local=local: moments_to_global(
+                    frames[part], local[part]
+                ), zip(slices(len(local), system.threads)), system.threads,
+            )
+            moments[atoms.ravel(), : species.n_moments] = np.concatenate(rotated)
         return system._replace(moments=moments), found
 
     def _add_adjoint_of_moments(self, groups, system, found, potential, gradients):
         """Carry dE/dQ (n, K) of the global moments to the positions."""
         for (k, atoms), moments, gradient in zip(groups, found, gradients, strict=True):
             species = self._species[k]
-            seeds, torques = adjoint_to_local(
+            arrays = (
                 moments.frames.reshape(-1, 3, 3), moments.local.reshape(-1, species.n_moments),
                 np.ascontiguousarray(potential[atoms.ravel(), : species.n_moments]),
             )
+            parts = run(
+                lambda part, arrays=arrays: adjoint_to_local(*(a[part] for a in arrays)),
+                zip(slices(atoms.size, system.threads)), system.threads,
+            )
+            seeds, torques = map(np.concatenate, zip(*parts, strict=True))
             species.add_adjoint(
                 system.positions[atoms], atoms, system.numbers, moments,
                 seeds.reshape(moments.local.shape), torques.reshape(*atoms.shape, 3), gradient,
+                system.threads,
             )

@@ -24,7 +24,9 @@ from ase_fflux.formats.dl_poly.directory import describe_directory, is_run_direc
 from ase_fflux.formats.locate import find_model, load_molecule
 from ase_fflux.model.molecule import MoleculeModel
 
-_OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
+_OPTIONS = (
+    "electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy", "threads",
+)
 
 
 _ASKED = {"electrostatics": True, **dict.fromkeys(_OPTIONS[1:])}
@@ -129,7 +131,7 @@ def _force_field(models, options: dict) -> ForceField:
         )
     return ForceField(
         models, electrostatics=options["electrostatics"], level=options["level"],
-        rank=options["rank"], accuracy=options["accuracy"],
+        rank=options["rank"], accuracy=options["accuracy"], threads=options["threads"],
         short_range=None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff),
     )
 
@@ -144,7 +146,7 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
         directory.
     options : dict
         ``electrostatics``, ``level``, ``rank``, ``short_range``, ``short_range_cutoff``,
-        ``accuracy`` of `FFLUX`.
+        ``accuracy``, ``threads`` of `FFLUX`.
 
     Returns
     -------

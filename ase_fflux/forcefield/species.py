@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ase_fflux.base.jit import njit
+from ase_fflux.base.threads import run, slices
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
@@ -57,7 +58,7 @@ class Species:
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
         self.moments = pack(model.alf, model.processes, slots)
 
-    def add_energies(self, coordinates, atoms, numbers, gradient) -> Swept:
+    def add_energies(self, coordinates, atoms, numbers, gradient, threads=1) -> Swept:
         """Atomic energies (M, N, 1) of M molecules; their gradient is added to ``gradient``.
 
         Parameters
@@ -70,10 +71,13 @@ class Species:
             its atomic numbers, for messages.
         gradient : (M, N, 3) array, added to
             hartree/bohr.
+        threads : int
+            How many may work at once.
         """
         seeds = np.zeros((*atoms.shape, 1))
         seeds += 1.0  # np.ones takes longer
-        return self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient)
+        return self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient,
+                         threads=threads)
 
     def distances(self, coordinates, atoms, numbers) -> np.ndarray:
         """(M,) sum over atoms of the smallest exponent to a training point."""
@@ -82,7 +86,9 @@ class Species:
             self.energies, VALUES, coordinates, atoms, numbers, seeds
         ).exponents.sum(axis=1)
 
-    def moments_at(self, coordinates, atoms, numbers, with_adjoint: bool) -> Moments:
+    def moments_at(
+        self, coordinates, atoms, numbers, with_adjoint: bool, threads: int = 1
+    ) -> Moments:
         """Local moments, charges projected; see `add_energies` for the parameters.
 
         ``with_adjoint``: whether `add_adjoint` will be called.
@@ -91,12 +97,16 @@ class Species:
         fits = with_adjoint and len(atoms) * n_kept <= _KEPT_AT_MOST
         kept = np.empty((len(atoms), n_kept if fits else 0))
         seeds = np.zeros((*atoms.shape, self.n_moments))
-        found = self._run(self.moments, VALUES, coordinates, atoms, numbers, seeds, kept=kept)
+        found = self._run(
+            self.moments, VALUES, coordinates, atoms, numbers, seeds, kept=kept, threads=threads
+        )
         if self.model.charge is not None:
             project_charges(found.values, self.model.charge)
         return Moments(found.values, found.frames, kept)
 
-    def add_adjoint(self, coordinates, atoms, numbers, moments, seeds, torques, gradient) -> None:
+    def add_adjoint(
+        self, coordinates, atoms, numbers, moments, seeds, torques, gradient, threads=1
+    ) -> None:
         """Add to ``gradient`` that of an energy which depends on local moments and on frames.
 
         Parameters
@@ -113,21 +123,27 @@ class Species:
         stage = ADJOINT if moments.kept.size or not self.moments.n_kept else SLOPES
         self._run(
             self.moments, stage, coordinates, atoms, numbers, seeds, gradient, torques,
-            moments.kept,
+            moments.kept, threads,
         )
 
     def _run(self, packed, stage, coordinates, atoms, numbers, seeds, gradient=None, torques=None,
-             kept=None) -> Swept:
-        """One `evaluation.sweep`."""
+             kept=None, threads=1) -> Swept:
+        """`evaluation.sweep` of all molecules; each is computed for itself."""
         shape = coordinates.shape
         values = np.zeros(seeds.shape)
         frames = np.empty((*shape, 3))
         exponents = np.empty(shape[:2])
-        failure = np.zeros(3, dtype=np.int64)
         gradient = np.zeros(shape) if gradient is None else gradient
         torques = np.zeros(shape) if torques is None else torques
         kept = np.empty((shape[0], 0)) if kept is None else kept
-        sweep(coordinates, packed.arrays, stage, seeds, torques, values, frames, gradient,
-              exponents, kept, failure)
-        check(failure, atoms, numbers)
+
+        def part_of(part):
+            failure = np.zeros(3, dtype=np.int64)
+            sweep(coordinates[part], packed.arrays, stage, seeds[part], torques[part], values[part],
+                  frames[part], gradient[part], exponents[part], kept[part], failure)
+            return failure
+
+        parts = slices(len(coordinates), threads)
+        for part, failure in zip(parts, run(part_of, zip(parts), threads), strict=True):
+            check(failure, atoms[part], numbers)
         return Swept(values, frames, exponents)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ase_fflux.forcefield.interactions.base import System
+from ase_fflux.forcefield.interactions.base import _PAIRS, System
 from ase_fflux.forcefield.interactions.cartesian import (
     POWERS,
     RAISED,
@@ -13,6 +13,7 @@ from ase_fflux.forcefield.interactions.cartesian import (
 )
 from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
 from ase_fflux.forcefield.interactions.ewald import Ewald
+from ase_fflux.forcefield.interactions.neighbours import NeighbourList
 from ase_fflux.forcefield.interactions.particle_mesh import ParticleMesh
 from ase_fflux.forcefield.interactions.tuning import mesh_parameters
 from ase_fflux.model.multipoles import solid_harmonics
@@ -121,3 +122,20 @@ def test_large_systems_are_summed_on_a_mesh():
     assert type(chosen(1029, 41.0)) is ParticleMesh
     # the same parameters while a cell breathes
     assert chosen(1029, 41.0) is chosen(1029, 41.1)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3, 4])
+def test_threads_change_nothing(rank):
+    """To the last bit, on any number of them."""
+    x, moments = liquid(4)
+    mesh = ParticleMesh(rank, 0.5, 30.0, 1.5, 12)
+    pbc = np.ones(3, dtype=bool)
+    pairs = NeighbourList().pairs(x, MOLECULE, CELL, pbc, 30.0)
+    assert len(pairs.first) > 2 * _PAIRS
+    one, *others = (
+        mesh.evaluate(System(x, np.ones(N), MOLECULE, CELL, pbc, moments, pairs, threads=threads))
+        for threads in (1, 2, 5)
+    )
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)

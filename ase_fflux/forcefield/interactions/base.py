@@ -5,18 +5,22 @@ returns derivatives by both at constant other, and the force field carries dE/dQ
 rotation of the moments, the processes and the features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ase_fflux.base.errors import GeometryError
+from ase_fflux.base.threads import run, slices
 from ase_fflux.forcefield.interactions.neighbours import Pairs
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.topology.graphs import atom_label
 
 COINCIDENT = 1e-4
 """Distance (bohr) below which atoms of different molecules are on one spot."""
+
+_PAIRS, _MOST_PARTS = 10000, 8
+"""Pairs worth a part of their own, and parts at most: each has its own sums."""
 
 
 class System(NamedTuple):
@@ -43,6 +47,8 @@ class System(NamedTuple):
     sites : (n,) int array or None
         Which site of the force field each atom is: the atoms of its models counted through; None
         in `Interaction.check`.
+    threads : int
+        How many may work at once; what they compute does not depend on it.
     """
 
     positions: np.ndarray
@@ -53,6 +59,7 @@ class System(NamedTuple):
     moments: np.ndarray | None = None
     pairs: Pairs | None = None
     sites: np.ndarray | None = None
+    threads: int = 1
 
     @property
     def periodic(self) -> bool:
@@ -135,6 +142,33 @@ class Interaction(Protocol):
         GeometryError
             Atoms of different molecules on one spot, or numbers that are not finite.
         """
+
+
+def add_parts(function: Callable, n_pairs: int, threads: int, *arrays: np.ndarray) -> None:
+    """Add what pairs do to arrays, on several threads where there are many pairs.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(part, *arrays)`` adds what the pairs of a slice do.
+    n_pairs, threads : int
+    arrays : arrays, in and out
+    """
+    n_parts = 1
+    while n_parts < _MOST_PARTS and n_pairs > _PAIRS * n_parts:
+        n_parts *= 2
+    if n_parts == 1:
+        function(slice(0, n_pairs), *arrays)
+        return
+
+    def one(part):
+        own = [np.zeros_like(array) for array in arrays]
+        function(part, *own)
+        return own
+
+    for own in run(one, zip(slices(n_pairs, n_parts), strict=True), threads):
+        for array, share in zip(arrays, own, strict=True):
+            array += share
 
 
 def raise_for_coincident(system: System, a: int, b: int) -> None:

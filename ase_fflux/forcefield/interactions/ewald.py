@@ -18,7 +18,12 @@ import numpy as np
 
 from ase_fflux.base.errors import FFLUXWarning, GeometryError
 from ase_fflux.base.jit import njit
-from ase_fflux.forcefield.interactions.base import Derivatives, System, raise_for_coincident
+from ase_fflux.forcefield.interactions.base import (
+    Derivatives,
+    System,
+    add_parts,
+    raise_for_coincident,
+)
 from ase_fflux.forcefield.interactions.cartesian import (
     POWERS,
     RAISED,
@@ -115,13 +120,18 @@ class Ewald:
         parity[:-3] = PARITY[: q.shape[1] - 3]
         steps = contraction(self.rank, 2 * self.rank + 1)
         common = (parity, self.rank, steps, self.alpha)
-        bad = screened_pairs(
-            *system.pairs, system.cell, q, *common, self.cutoff, False, v, virial
-        )
-        if bad >= 0:
-            raise_for_coincident(system, system.pairs.first[bad], system.pairs.second[bad])
+
+        def listed(part, v, virial):
+            first, second, images = (array[part] for array in system.pairs)
+            bad = screened_pairs(
+                first, second, images, system.cell, q, *common, self.cutoff, False, v, virial
+            )
+            if bad >= 0:
+                raise_for_coincident(system, first[bad], second[bad])
+
+        add_parts(listed, len(system.pairs.first), system.threads, v, virial)
         first, second = pairs_within(np.asarray(system.molecule))
-        images = np.zeros((len(first), 3), dtype=np.int64)
+        images = np.zeros((len(first), 3), dtype=np.int32)
         bad = screened_pairs(
             first, second, images, system.cell, q, *common, np.inf, True, v, virial
         )
@@ -219,7 +229,7 @@ def pairs_within(molecule: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of atoms of the same molecule, given the molecule of each atom."""
     order = np.argsort(molecule, kind="stable")
     end = np.searchsorted(molecule[order], molecule[order], side="right")
-    nothing = np.zeros(0, dtype=np.int64)
-    first, second = np.empty((2, _pairs_within(order, end, nothing, nothing)), dtype=np.int64)
+    nothing = np.zeros(0, dtype=np.int32)
+    first, second = np.empty((2, _pairs_within(order, end, nothing, nothing)), dtype=np.int32)
     _pairs_within(order, end, first, second)
     return first, second

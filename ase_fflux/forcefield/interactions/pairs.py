@@ -25,6 +25,7 @@ from ase_fflux.forcefield.interactions.base import (
     COINCIDENT,
     Derivatives,
     System,
+    add_parts,
     raise_for_coincident,
 )
 
@@ -289,13 +290,21 @@ class ShortRange:
         if not np.isfinite(positions).all():
             raise GeometryError("positions of the atoms are not finite numbers")
         kinds = self._kinds(system)
-        common = (kinds, self._table, self.cutoff or 0.0, energies, gradient, virial)
+        common = (kinds, self._table, self.cutoff or 0.0)
+
+        def listed(part, *sums):
+            pairs = (array[part] for array in system.pairs)
+            coincident = _listed_pairs(*pairs, system.cell, positions, *common, *sums)
+            if coincident[0] >= 0:
+                raise_for_coincident(system, *coincident)
+
+        sums = energies, gradient, virial
         if self.cutoff is None:
-            coincident = _all_pairs(positions, system.molecule, *common)
+            coincident = _all_pairs(positions, system.molecule, *common, *sums)
+            if coincident[0] >= 0:
+                raise_for_coincident(system, *coincident)
         else:
-            coincident = _listed_pairs(*system.pairs, system.cell, positions, *common)
-        if coincident[0] >= 0:
-            raise_for_coincident(system, *coincident)
+            add_parts(listed, len(system.pairs.first), system.threads, *sums)
         if self.tail and system.periodic:
             self._add_tail(kinds, abs(np.linalg.det(system.cell)), energies, virial)
         return Derivatives(energies, gradient, virial)

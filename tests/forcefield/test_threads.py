@@ -1,0 +1,56 @@
+"""One large system on several threads: the same numbers to the last bit, the same errors."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from ase_fflux.base.errors import GeometryError
+from ase_fflux.forcefield import ForceField, load
+from ase_fflux.forcefield.force_field import _LARGE
+from ase_fflux.forcefield.interactions.pairs import ShortRange
+
+EDGE = 6.0
+NUMBERS = np.tile([8, 1, 1], 5**3)
+CELL, PBC = 5 * EDGE * np.eye(3), np.ones(3, dtype=bool)
+
+
+@pytest.fixture(scope="module")
+def forcefields():
+    (model,) = load("water").models
+    short_range = ShortRange.from_dict({"O-O": {"lj": [0.0067, 3.166]}}, cutoff=6.0)
+    return [
+        ForceField([model], rank=2, short_range=short_range, threads=threads)
+        for threads in (1, 2, 3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def system(forcefields):
+    rng = np.random.default_rng(0)
+    turns = Rotation.random(5**3, random_state=0).as_matrix()
+    sites = EDGE * np.array(list(np.ndindex(5, 5, 5)), dtype=float)[:, None]
+    shapes = forcefields[0].models[0].reference_geometry + rng.normal(scale=0.02, size=(125, 3, 3))
+    x = (sites + np.einsum("nij,naj->nai", turns, shapes)).reshape(-1, 3)
+    explicit = np.arange(len(x)).reshape(-1, 3).tolist()
+    return x, forcefields[0].match(x, NUMBERS, CELL, PBC, explicit=explicit)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_threads_change_nothing(forcefields, system, periodic):
+    x, assignment = system
+    assert len(x) >= _LARGE
+    place = {"cell": CELL, "pbc": PBC} if periodic else {}
+    one, *others = (f.evaluate(x, NUMBERS, assignment=assignment, **place) for f in forcefields)
+    assert one.terms["short_range"] and one.terms["electrostatic"]
+    for other in others:
+        for name in ("energy", "energies", "forces", "virial", "coverage", "moments"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_errors_name_the_atom(forcefields, system):
+    x, assignment = system
+    x = x.copy()
+    x[3 * 100 + 1] = x[3 * 100]
+    for forcefield in forcefields:
+        with pytest.raises(GeometryError, match=r"O301|301 \(O\)|H302|302 \(H\)"):
+            forcefield.evaluate(x, NUMBERS, CELL, PBC, assignment)
