@@ -38,7 +38,7 @@ Angstrom, where the energy is wrong by 0.8 eV, ethanol's O-H at 1.6 Angstrom."""
 
 _FORCEFIELD_PARAMETERS = (
     "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff",
-    "accuracy", "threads",
+    "accuracy",
 )
 
 
@@ -192,6 +192,10 @@ class FFLUX(Calculator):
             raise FFLUXError(
                 f"on_low_coverage={kwargs['on_low_coverage']!r}: use 'warn', 'raise' or 'ignore'"
             )
+        if kwargs.get("threads") is not None:
+            from ase_fflux.base.threads import number_of_threads
+
+            kwargs["threads"] = number_of_threads(kwargs["threads"])
         coverage = kwargs.get("min_coverage")
         if coverage is not None and not 0 <= coverage <= 1:
             raise FFLUXError(f"min_coverage={coverage!r}: it is a number from 0 to 1")
@@ -367,6 +371,7 @@ class FFLUX(Calculator):
         results = self._forcefield.evaluate(
             positions, atoms.numbers, cell, atoms.pbc, assignment=assignment,
             moments=wants_moments, neighbours=self._neighbours,
+            threads=self.parameters.threads,
         )
         self._warn_of_collapse(atoms.pbc.any())
         self._check_coverage(results.coverage)

@@ -52,9 +52,6 @@ class ForceField:
         Relative error of electrostatics in periodic cells, by default 1e-6.
     interactions : sequence of Interaction, optional
         What acts between molecules, in place of what the five arguments before say.
-    threads : int, optional
-        How many work on one large system, see `base.threads.number_of_threads`; results are the
-        same to the last bit on any number.
 
     Attributes
     ----------
@@ -67,7 +64,6 @@ class ForceField:
     def __init__(
         self, models, electrostatics=True, level=None, rank=None, short_range=None,
         accuracy=None, interactions: Sequence[Interaction] | None = None,
-        threads: int | None = None,
     ):
         self.models = tuple(models)
         if not self.models:
@@ -91,7 +87,6 @@ class ForceField:
         names = [interaction.name for interaction in self.interactions]
         if len(set(names)) < len(names) or INTRAMOLECULAR in names:
             raise FFLUXError(f"interactions need different names; these are {', '.join(names)}")
-        self.threads = threads if threads is None else number_of_threads(threads)
         self._lay_out()
 
     def _lay_out(self):
@@ -105,9 +100,7 @@ class ForceField:
 
     def __getstate__(self):
         # what is laid out for evaluation is many times larger than what it is made from
-        return {
-            "models": self.models, "interactions": self.interactions, "threads": self.threads,
-        }
+        return {"models": self.models, "interactions": self.interactions}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -165,7 +158,7 @@ class ForceField:
 
     def evaluate(
         self, positions, numbers, cell=None, pbc=None, assignment=None, moments=False,
-        neighbours: NeighbourList | None = None,
+        neighbours: NeighbourList | None = None, threads: int | None = None,
     ) -> Results:
         """Energy, forces and, if wanted or needed, moments.
 
@@ -179,6 +172,9 @@ class ForceField:
             Whether to return moments also where no interaction needs them.
         neighbours : NeighbourList, optional
             The caller's own, kept from call to call; pairs are listed anew if not given.
+        threads : int, optional
+            How many work on a large system, see `base.threads.number_of_threads`; results are the
+            same to the last bit on any number.
 
         Returns
         -------
@@ -186,6 +182,8 @@ class ForceField:
             In atomic units.
         """
         assignment, system, groups = self.molecules(positions, numbers, cell, pbc, assignment)
+        if len(system.positions) >= _LARGE:
+            system = system._replace(threads=number_of_threads(threads))
         several = system.periodic or len(groups) > 1 or len(groups[0][1]) > 1
         active = self.interactions if several else ()
         if active:
@@ -295,9 +293,7 @@ class ForceField:
         groups = [
             (k, atoms) for k, atoms in enumerate(assignment.atoms_of_model) if len(atoms)
         ]
-        threads = number_of_threads(self.threads) if len(whole) >= _LARGE else 1
-        system = System(whole, numbers, assignment.molecule, cell, pbc, threads=threads)
-        return assignment, system, groups
+        return assignment, System(whole, numbers, assignment.molecule, cell, pbc), groups
 
     def _moments(self, groups, system, n_columns, with_adjoint):
         """The system with global moments (n, n_columns), and `Moments` of each group."""

@@ -24,9 +24,7 @@ from ase_fflux.formats.dl_poly.directory import describe_directory, is_run_direc
 from ase_fflux.formats.locate import find_model, load_molecule
 from ase_fflux.model.molecule import MoleculeModel
 
-_OPTIONS = (
-    "electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy", "threads",
-)
+_OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
 
 
 _ASKED = {"electrostatics": True, **dict.fromkeys(_OPTIONS[1:])}
@@ -131,7 +129,7 @@ def _force_field(models, options: dict) -> ForceField:
         )
     return ForceField(
         models, electrostatics=options["electrostatics"], level=options["level"],
-        rank=options["rank"], accuracy=options["accuracy"], threads=options["threads"],
+        rank=options["rank"], accuracy=options["accuracy"],
         short_range=None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff),
     )
 
@@ -146,7 +144,7 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
         directory.
     options : dict
         ``electrostatics``, ``level``, ``rank``, ``short_range``, ``short_range_cutoff``,
-        ``accuracy``, ``threads`` of `FFLUX`.
+        ``accuracy`` of `FFLUX`.
 
     Returns
     -------
