@@ -19,6 +19,7 @@ VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "md": "molecular dynamics, at constant energy, temperature or pressure",
+    "rdf": "radial distribution functions of a trajectory",
     "build": "make a model for a molecule",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",

@@ -23,8 +23,8 @@ example:
   fflux opt ethanol.xyz --model ethanol
   fflux md ethanol-opt.xyz --model ethanol --temperature 300 --time 20
   fflux md ethanol-opt-md.xyz --model ethanol --ensemble nve --time 100
-  fflux md box.xyz --model water --short-range O-O=lj,0.00791,3.17 \
-      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 \
+  fflux md box.xyz --model water --short-range O-O=lj,0.00791,3.17 \\
+      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 \\
       --ensemble npt --temperature 298 --pressure 1 --time 50 --equilibration 10
 
 The first run brings the molecule to 300 K, the second goes on with its momenta at constant energy,

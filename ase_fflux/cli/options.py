@@ -180,6 +180,18 @@ def natural(text: str) -> int:
     return value
 
 
+def frames(text: str) -> slice:
+    """Argument type: ``START:STOP:STEP``, or one number, as a slice."""
+    parts = [int(part) if part.strip() else None for part in text.split(":")]
+    if len(parts) == 1:
+        (first,) = parts
+        return slice(first, first + 1 if first != -1 else None)
+    chosen = slice(*parts)
+    if chosen.step == 0:
+        raise ValueError
+    return chosen
+
+
 def pair_potential(text: str) -> tuple[str, dict]:
     """Argument type: ``O-O=lj,0.0079,3.17`` as an entry of FFLUX's ``short_range``."""
     pair, _, potential = text.partition("=")
@@ -191,6 +203,7 @@ def pair_potential(text: str) -> tuple[str, dict]:
 positive.__name__ = "positive number"
 not_negative.__name__ = "number of at least zero"
 real.__name__ = "finite number"
+frames.__name__ = "START:STOP:STEP"
 share.__name__ = "number from 0 to 1"
 natural.__name__ = "positive whole number"
 pair_potential.__name__ = "A-B=KIND,P,..."
