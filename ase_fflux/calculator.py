@@ -465,17 +465,50 @@ class FFLUX(Calculator):
         FFLUXError
             Models that were not trained on gradients, or that memory does not hold.
         """
-        from ase_fflux.learn.joint.uncertainty import Posteriors, Uncertainty
+        from ase_fflux.learn.joint.uncertainty import Uncertainty
 
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:
             raise FFLUXError("uncertainty of which atoms? Give them: get_uncertainty(atoms)")
         positions, cell = atoms.positions / BOHR, atoms.cell.array / BOHR
-        if self._posteriors is None or self._posteriors.forcefield is not self._forcefield:
-            self._posteriors = Posteriors(self._forcefield)
-        found = self._posteriors.uncertainty(
+        found = self._all_posteriors().uncertainty(
             positions, atoms.numbers, cell, atoms.pbc, self._assign(atoms, positions, cell)
         )
         return Uncertainty(
             HARTREE * found.energy, HARTREE * found.energies, FORCE * found.forces
         )
+
+    def get_energy_covariance(self, images) -> np.ndarray:
+        """Covariance of the predicted energies of several geometries of the same atoms.
+
+        For standard deviations of differences, such as a barrier's: what two geometries have in
+        common cancels. What holds for `get_uncertainty` holds for it.
+
+        Parameters
+        ----------
+        images : sequence of Atoms
+            The same atoms in the same order and cell.
+
+        Returns
+        -------
+        (G, G) array
+            eV^2.
+        """
+        first = images[0]
+        if any(
+            len(atoms) != len(first) or (atoms.numbers != first.numbers).any()
+            or (atoms.pbc != first.pbc).any() or not np.allclose(atoms.cell, first.cell)
+            for atoms in images
+        ):
+            raise FFLUXError("a covariance is that of geometries of the same atoms and cell")
+        return HARTREE**2 * self._all_posteriors().energy_covariance(
+            [atoms.positions / BOHR for atoms in images], first.numbers, first.cell.array / BOHR,
+            first.pbc,
+        )
+
+    def _all_posteriors(self):
+        from ase_fflux.learn.joint.uncertainty import Posteriors
+
+        if self._posteriors is None or self._posteriors.forcefield is not self._forcefield:
+            self._posteriors = Posteriors(self._forcefield)
+        return self._posteriors

@@ -20,6 +20,7 @@ VERBS = {
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "md": "molecular dynamics, at constant energy, temperature or pressure",
     "rdf": "radial distribution functions of a trajectory",
+    "scan": "the energy along a distance, an angle or a torsion",
     "build": "make a model for a molecule",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",

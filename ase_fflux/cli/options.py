@@ -192,6 +192,14 @@ def frames(text: str) -> slice:
     return chosen
 
 
+def several(text: str) -> int:
+    """Argument type: a whole number from two."""
+    value = int(text)
+    if value < 2:
+        raise ValueError
+    return value
+
+
 def pair_potential(text: str) -> tuple[str, dict]:
     """Argument type: ``O-O=lj,0.0079,3.17`` as an entry of FFLUX's ``short_range``."""
     pair, _, potential = text.partition("=")
@@ -206,6 +214,7 @@ real.__name__ = "finite number"
 frames.__name__ = "START:STOP:STEP"
 share.__name__ = "number from 0 to 1"
 natural.__name__ = "positive whole number"
+several.__name__ = "whole number from 2"
 pair_potential.__name__ = "A-B=KIND,P,..."
 
 

@@ -268,6 +268,35 @@ class Posterior:
         bottom[:, n_atoms:] = gradients.T
         return prior, constants, tops, bottom
 
+    def energy_covariance(self, geometries: np.ndarray) -> np.ndarray:
+        """Covariance (G, G) of the total energies of geometries (G, N, 3) in bohr (hartree^2).
+
+        What two geometries have in common cancels in the variance of their difference.
+        """
+        data, factor = self.data, self.factor
+        n, n_atoms = geometries.shape[:2]
+        directions = internal_directions(geometries)
+        prior, constants = np.zeros((n, n)), np.zeros((len(data.points), n))
+        tops, bottom = [], np.zeros((data.n_observed[1], n))
+        for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
+            m, variance = len(atoms.atoms), self.hyperparameters.variance[a]
+            here = class_points(geometries, directions, self._alf, atoms)
+            how = factor.theta[a], factor.threads
+            tops.append(variance * energy_block(points, here, *how).reshape(-1, m, n).sum(axis=1))
+            slopes = mixed_block(here, points.select(data.with_gradient), *how)
+            bottom += variance * slopes.reshape(m, n, -1).sum(axis=0).T
+            constants[a] = m
+            energies = variance * energy_block(here, here, *how)
+            energies = np.tril(energies) + np.tril(energies, -1).T
+            prior += energies.reshape(m, n, m, n).sum(axis=(0, 2))
+        half = self._half_solved(tops, bottom)
+        rest = constants - self._constants.T @ half
+        by_means = np.linalg.solve(self._gram, rest)
+        sums = self._labels.T @ (half + self._constants @ by_means)
+        noise = self.hyperparameters.energy_noise[data.source] ** 2 / n_atoms
+        cancelled = (noise[:, None] * sums).T @ sums
+        return self.scale**2 * (prior - half.T @ half + rest.T @ by_means - cancelled)
+
     def uncertainty(self, geometry: np.ndarray) -> Uncertainty:
         """Standard deviations (hartree, hartree/bohr) at a geometry (N, 3) in bohr."""
         covariance, directions = self.covariance(geometry)
@@ -330,3 +359,28 @@ class Posteriors:
                 variance += found.energy**2
                 energies[atoms], forces[atoms] = found.energies, found.forces
         return Uncertainty(float(np.sqrt(variance)), energies, forces)
+
+    def energy_covariance(self, images, numbers, cell=None, pbc=None) -> np.ndarray:
+        """Covariance (G, G) of the energies of several geometries of the same atoms (hartree^2).
+
+        Parameters
+        ----------
+        images : sequence of (n, 3) arrays
+            bohr.
+        numbers, cell, pbc
+            As in `ForceField.evaluate`, the same for all.
+
+        Raises
+        ------
+        FFLUXError
+            As `uncertainty`.
+        """
+        found = [self.forcefield.molecules(x, numbers, cell, pbc) for x in images]
+        total = np.zeros((len(found), len(found)))
+        for g, (k, molecules) in enumerate(found[0][2]):
+            for number in range(len(molecules)):
+                geometries = np.array([
+                    system.positions[groups[g][1][number]] for _, system, groups in found
+                ])
+                total += self.of_model(k).energy_covariance(geometries)
+        return total

@@ -323,3 +323,33 @@ def test_the_factorisation_is_announced(caplog):
     with caplog.at_level("INFO", logger=uncertainty.__name__):
         Posterior(make("water"))
     assert "6 labels of water" in caplog.text
+
+
+@pytest.mark.parametrize("molecule", MOLECULES)
+def test_covariance_of_energies_at_several_geometries(molecule):
+    model = make(molecule)
+    posterior = Posterior(model)
+    geometries = np.array([query(model, seed) for seed in (10, 11, 12)])
+    covariance = posterior.energy_covariance(geometries)
+    alone = [posterior.uncertainty(x).energy for x in geometries]
+    assert np.sqrt(np.diagonal(covariance)) == pytest.approx(alone, rel=1e-6)
+    # along a short way, the variance of the difference is that of the gradient along it
+    step = 1e-3 * np.random.default_rng(3).normal(size=geometries[0].shape)
+    near = posterior.energy_covariance(np.array([geometries[0] - step, geometries[0] + step]))
+    both, directions = posterior.covariance(geometries[0])
+    along = 2 * step.ravel() @ directions
+    n_atoms = len(step)
+    expected = posterior.scale**2 * along @ both[n_atoms:, n_atoms:] @ along
+    assert near[0, 0] + near[1, 1] - 2 * near[0, 1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_equivalent_geometries_have_one_energy():
+    model = make("CH3F")
+    geometry = query(model, spread=0.05)
+    images = [geometry, geometry[[0, 1, 3, 4, 2]] + 5.0, query(model, 11, 0.05)]
+    covariance = uncertainty.Posteriors(ForceField([model])).energy_covariance(
+        images, MOLECULES["CH3F"][1]
+    )
+    assert covariance[0] == pytest.approx(covariance[1], rel=1e-6)
+    assert covariance[0, 0] == pytest.approx(covariance[0, 1], rel=1e-6)
+    assert covariance[2, 2] != pytest.approx(covariance[0, 0], rel=1e-3)
