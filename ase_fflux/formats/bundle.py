@@ -48,6 +48,14 @@ Version 3, in which moments are trained on more geometries than energies; the re
 ``<g>_weights.npy``
     (P, m, G + E) for processes of moments.
 
+Version 4, trained on total energies, beside or without atomic ones; the rest as in version 2, or
+as in version 3 where ``moment_geometries`` in the header says so:
+
+``totals``, in the header
+    ``noise`` of each source (hartree) and the labels, from 0, ``with_energies`` of atoms.
+``total_weights.npy``
+    (G,) dual weights of the total energies (1/hartree), zero for labels without.
+
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
 bytes.
@@ -107,6 +115,9 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
     version = 1
     if model.shared is not None:
         version = 2 if model.shared.moment_geometries is None else 3
+        if model.shared.totals is not None:
+            version = 4
+            content["moment_geometries"] = model.shared.moment_geometries is not None
     header = {
         "format": FORMAT, "version": version, "name": model.name,
         "symbols": list(model.symbols), "alf": np.asarray(model.alf).tolist(),
@@ -161,8 +172,15 @@ def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
 
 
 def _shared(model: MoleculeModel, arrays: dict) -> dict:
-    """The same for versions 2 and 3."""
+    """The same for versions 2 to 4."""
     shared = model.shared
+    totals = {}
+    if shared.totals is not None:
+        arrays["total_weights"] = shared.totals.weights
+        totals["totals"] = {
+            "noise": list(map(float, shared.totals.noise)),
+            "with_energies": shared.totals.with_energies.tolist(),
+        }
     if shared.gradient_weights is not None:
         arrays["gradient_weights"] = shared.gradient_weights
     if shared.moment_geometries is not None:
@@ -183,7 +201,7 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
         "energy_noise": list(map(float, shared.energy_noise)),
         "gradient_noise": list(map(float, shared.gradient_noise)),
         "source": None if shared.source is None else np.asarray(shared.source).tolist(),
-        "gradients": shared.gradient_weights is not None, "processes": processes,
+        "gradients": shared.gradient_weights is not None, "processes": processes, **totals,
     }
 
 

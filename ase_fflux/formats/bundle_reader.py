@@ -14,12 +14,12 @@ from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.shared import Shared, SharedProcess
+from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
-VERSION = 3
+VERSION = 4
 """The newest that is read and written."""
 CHECKED = 3
 """Labels whose predictions are repeated on reading."""
@@ -149,7 +149,7 @@ class BundleReader:
                  f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
-        """A model of version 2 or 3."""
+        """A model of version 2, 3 or 4."""
         header = self.header
         _require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
@@ -157,7 +157,7 @@ class BundleReader:
         if header["gradients"]:
             gradient_weights = self.array("gradient_weights", self.geometries.shape)
         moment_geometries = None
-        if header["version"] > 2:
+        if header.get("moment_geometries", header["version"] == 3):
             moment_geometries = self.array("moment_geometries", (None, self.n_atoms, 3))
         self.extra = 0 if moment_geometries is None else len(moment_geometries)
         classes = {c.atoms: c for c in symmetry.classes(self.alf)}
@@ -173,7 +173,7 @@ class BundleReader:
             symmetry, processes, gradient_weights,
             self.noise("energy_noise", "noise of the energies"),
             self.noise("gradient_noise", "noise of the gradients"), self.source(),
-            moment_geometries,
+            moment_geometries, self.totals(),
         )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
@@ -186,9 +186,26 @@ class BundleReader:
             )
         return model
 
+    def totals(self) -> Totals | None:
+        """What was trained on total energies."""
+        if self.header["version"] < 4:
+            return None
+        content, n = self.header["totals"], len(self.geometries)
+        labels = np.array(content["with_energies"], dtype=int)
+        _require(
+            labels.ndim == 1 and np.array_equal(labels, np.unique(labels))
+            and bool(((labels >= 0) & (labels < n)).all()), "the labels with energies are wrong",
+        )
+        noise = self.levels(content["noise"], "noise of the totals")
+        _require(len(noise) == len(self.header["energy_noise"]), "the noise of the totals is wrong")
+        return Totals(self.array("total_weights", (n,)), noise, labels)
+
     def noise(self, name: str, what: str) -> tuple[float, ...]:
         """Noise levels of the sources."""
-        levels = self.header[name]
+        return self.levels(self.header[name], what)
+
+    def levels(self, levels, what: str) -> tuple[float, ...]:
+        """A list of noise levels."""
         _require(isinstance(levels, list) and len(levels) > 0, f"the {what} is wrong")
         return tuple(self.not_negative(level, what) for level in levels)
 
@@ -235,7 +252,7 @@ class BundleReader:
     def shared_process(
         self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
     ) -> SharedProcess:
-        """Process g of version 2 or 3."""
+        """Process g of version 2, 3 or 4."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
         _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")

@@ -111,6 +111,26 @@ def transformed(values: np.ndarray, order: np.ndarray, mirrored: bool, turn: flo
 
 
 @dataclass(frozen=True, eq=False)
+class Totals:
+    """Total energies among the n labels of a training.
+
+    Attributes
+    ----------
+    weights : (n,) array
+        Their dual weights (1/hartree), zero for labels whose total was not observed. They are in
+        the weights of all processes of energies already.
+    noise : tuple of float
+        Standard deviations of totals from each source (hartree).
+    with_energies : (e,) int array
+        Labels whose atomic energies were observed.
+    """
+
+    weights: np.ndarray
+    noise: tuple[float, ...]
+    with_energies: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Shared:
     """All processes of a molecule in their compact form.
 
@@ -127,6 +147,8 @@ class Shared:
         Number of the source of each label; default: one source.
     moment_geometries : (E, N, 3) array, optional
         Geometries (bohr), beside those of the n labels, that moments alone are trained on.
+    totals : Totals, optional
+        What was trained on total energies; without it, every label had atomic energies.
     """
 
     symmetry: Symmetry
@@ -136,6 +158,12 @@ class Shared:
     gradient_noise: tuple[float, ...] = (0.0,)
     source: np.ndarray | None = None
     moment_geometries: np.ndarray | None = None
+    totals: Totals | None = None
+
+    @property
+    def latent(self) -> bool:
+        """Whether no label had atomic energies: they are what makes up totals and gradients."""
+        return self.totals is not None and not len(self.totals.with_energies)
 
     def trained_on(self, process: SharedProcess, geometries: np.ndarray) -> np.ndarray:
         """Training geometries of a process, of n labels at (n, N, 3) geometries (bohr)."""

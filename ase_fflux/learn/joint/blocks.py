@@ -8,6 +8,7 @@ from scipy.linalg import lapack
 
 from ase_fflux.base.machine import threads_of
 from ase_fflux.learn.joint.covariance import (
+    between_adjoint,
     energy_adjoint,
     energy_rows,
     gradient_adjoint,
@@ -60,11 +61,48 @@ def energy_block(
     return out
 
 
+def sums_block(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: int) -> np.ndarray:
+    """Covariances (R, n) of energies at x (R, C) with sums over the atoms of each label."""
+    m, n, _ = points.columns.shape
+    out = np.empty((len(x), n))
+
+    def work(first, last):
+        step = max(1, _TILE // max(1, m * n))
+        for a in range(first, last, step):
+            b = min(a + step, last)
+            tile = np.empty((b - a, m * n))
+            energy_rows(
+                x[a:b], points.flat_columns, *_views(points), theta, False, 0, b - a, tile
+            )
+            out[a:b] = tile.reshape(b - a, m, n).sum(axis=1)
+
+    run_threads(work, len(x), threads, False)
+    return out
+
+
 def mixed_block(
     rows: ClassPoints, points: ClassPoints, theta: np.ndarray, threads: int
 ) -> np.ndarray:
     """Covariances (m n', n D) of the energies of rows with the gradients at points."""
-    x, slopes = rows.flat_columns, points.stacked_slopes
+    return _mixed(rows.flat_columns, points, theta, threads)
+
+
+def totals_block(
+    rows: ClassPoints, points: ClassPoints, theta: np.ndarray, threads: int
+) -> np.ndarray:
+    """Covariances (n', n) of the sums over the atoms of labels."""
+    return sum(sums_block(x, points, theta, threads) for x in rows.columns)
+
+
+def totals_mixed_block(
+    rows: ClassPoints, points: ClassPoints, theta: np.ndarray, threads: int
+) -> np.ndarray:
+    """Covariances (n', n D) of sums over the atoms of rows with the gradients at points."""
+    return sum(_mixed(x, points, theta, threads) for x in rows.columns)
+
+
+def _mixed(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: int) -> np.ndarray:
+    slopes = points.stacked_slopes
     n, width, n_directions = slopes.shape
     out = np.zeros((len(x), n * n_directions))
     by_label = out.reshape(len(x), n, n_directions).transpose(1, 0, 2)
@@ -123,6 +161,16 @@ def contract_energies(
     by_theta = np.zeros_like(theta)
     return by_theta, energy_adjoint(
         points.flat_columns, *_views(points), theta, first, last, m, by_theta
+    )
+
+
+def contract_sums(
+    rows: ClassPoints, points: ClassPoints, theta: np.ndarray, m: np.ndarray, first: int, last: int
+) -> tuple[np.ndarray, float]:
+    """The same for m (m n', n) and covariances of energies of rows with the sums of labels."""
+    by_theta = np.zeros_like(theta)
+    return by_theta, between_adjoint(
+        rows.flat_columns, points.columns, *_views(points), theta, first, last, m, by_theta
     )
 
 

@@ -31,15 +31,16 @@ class Cost:
 def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     """Of solving for the weights with that many gradients (default: those that are there).
 
-    Memory: the Schur complement, and covariances of energies with themselves and with gradients.
+    Memory: the Schur complement, and covariances of energies with themselves and with totals and
+    gradients.
     """
     directions = data.directions.shape[2]
     g = len(data.with_gradient) if n_gradients is None else n_gradients
-    size = g * directions
+    size = g * directions + len(data.with_total)
     memory, operations = 8.0 * size**2, size**3 / 3.0
     for points in data.points:
         members, n, columns = points.columns.shape
-        energies, views = members * n, len(points.view_column)
+        energies, views = members * len(data.with_energies), len(points.view_column)
         memory += 8.0 * (energies**2 + energies * size + members * n * columns * directions)
         operations += energies**3 / 3.0 + energies**2 * size + energies * size**2
         # of each pair of labels: its points with all images, and one product by the slopes
@@ -84,12 +85,11 @@ def choose_gradients(
         return data
     if not count:
         return data.select_gradients(candidates[:0])
-    n_atoms = sum(len(p.columns) for p in data.points)
     columns = np.hstack([
-        atom[candidates] * np.sqrt(theta[points.feature] / n_atoms)
+        atom[candidates] * np.sqrt(theta[points.feature] / data.n_atoms)
         for points, theta in zip(data.points, hyperparameters.theta, strict=True)
         for atom in points.columns
     ])
-    targets = sum(e.sum(axis=0) for e in data.energies)[None, candidates]
+    targets = np.zeros((1, len(candidates)))  # variances do not depend on them
     chosen = select("variance", count, columns, targets, np.random.default_rng(0), 1e-8)
     return data.select_gradients(candidates[np.sort(chosen)])

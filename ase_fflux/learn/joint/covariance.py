@@ -148,6 +148,26 @@ def energy_adjoint(columns, view_column, view_sign, theta, first, last, m, by_th
 
 
 @njit
+def between_adjoint(x, columns, view_column, view_sign, theta, first, last, m, by_theta):
+    """The same for all of m (R, n): energies at x (R, C) with sums over columns (m, n, C)."""
+    n_members, n, n_columns = columns.shape
+    a = np.empty(n_columns)
+    sum_all = 0.0
+    for r in range(first, last):
+        for p in range(n_members):
+            for j in range(n):
+                for v in range(view_column.shape[0]):
+                    e = _difference(x[r], columns[p, j], view_column[v], view_sign[v], theta, a)
+                    if e < _FAR:
+                        k = m[r, j] * np.exp(-e)
+                        sum_all += k
+                        for c in range(n_columns):
+                            d = a[c] / theta[c]
+                            by_theta[c] -= k * d * d
+    return sum_all
+
+
+@njit
 def mixed_adjoint(x, first, columns, start, view_column, view_sign, theta, u, by_theta):
     """The same for cov(E, G), from the products u (t, R, m C) = m B^T of `mixed_columns`."""
     n_members, _, n_columns = columns.shape

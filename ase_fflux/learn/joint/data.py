@@ -11,7 +11,10 @@ from ase_fflux.model.symmetry import AtomClass, Symmetry
 
 @dataclass(frozen=True, eq=False)
 class JointData:
-    """Observations at n labels, g of which have gradients; atomic units.
+    """Observations at n labels in atomic units: what each label has, in any mixture.
+
+    Latent are the atomic energies. Observed are e labels' atomic energies, t labels' total
+    energies and g labels' gradients of these; rows of labels without a quantity are not used.
 
     Attributes
     ----------
@@ -24,11 +27,17 @@ class JointData:
     directions : (n, 3N, D) array
         Displacements along which gradients are observed.
     gradients : (n, D) array
-        Total gradients along them; rows of labels without gradient are not used.
+        Total gradients along them.
     with_gradient : (g,) int array
         Labels with gradients, ascending.
     source : (n,) int array
         Number of the source of each label; each source has noise levels of its own.
+    with_energies : (e,) int array
+        Labels with atomic energies, ascending.
+    totals : (n,) array or None
+        Total energies; None where no label's is observed.
+    with_total : (t,) int array
+        Labels whose total energies are observed, ascending.
     """
 
     classes: list[AtomClass]
@@ -38,26 +47,44 @@ class JointData:
     gradients: np.ndarray
     with_gradient: np.ndarray
     source: np.ndarray
+    with_energies: np.ndarray
+    totals: np.ndarray | None
+    with_total: np.ndarray
 
     def __len__(self) -> int:
         return len(self.directions)
 
     @property
     def n_observed(self) -> tuple[int, int]:
-        """Numbers of energies and of components of gradients."""
+        """Numbers of atomic energies, and of what couples classes: totals and gradients."""
         return (
-            sum(e.size for e in self.energies),
-            len(self.with_gradient) * self.directions.shape[2],
+            self.n_atoms * len(self.with_energies),
+            len(self.with_total) + len(self.with_gradient) * self.directions.shape[2],
         )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms N."""
+        return sum(len(p.columns) for p in self.points)
+
+    @property
+    def latent(self) -> bool:
+        """Whether no label has atomic energies."""
+        return not len(self.with_energies)
 
     def select(self, labels: np.ndarray) -> "JointData":
         """Some of the labels (int array)."""
         labels = np.asarray(labels)
+        there = (
+            np.flatnonzero(np.isin(labels, having))
+            for having in (self.with_gradient, self.with_energies, self.with_total)
+        )
+        with_gradient, with_energies, with_total = there
         return JointData(
             self.classes, [p.select(labels) for p in self.points],
             [e[:, labels] for e in self.energies], self.directions[labels],
-            self.gradients[labels], np.flatnonzero(np.isin(labels, self.with_gradient)),
-            self.source[labels],
+            self.gradients[labels], with_gradient, self.source[labels], with_energies,
+            None if self.totals is None else self.totals[labels], with_total,
         )
 
     def select_gradients(self, labels: np.ndarray) -> "JointData":
@@ -67,12 +94,15 @@ class JointData:
 
 def joint_data(
     geometries: np.ndarray,
-    atomic_energies: np.ndarray,
-    gradients: np.ndarray,
+    atomic_energies: np.ndarray | None,
+    gradients: np.ndarray | None,
     alf: np.ndarray,
     symmetry: Symmetry,
     with_gradient: np.ndarray | None = None,
     source: np.ndarray | None = None,
+    totals: np.ndarray | None = None,
+    with_energies: np.ndarray | None = None,
+    with_total: np.ndarray | None = None,
 ) -> JointData:
     """Observations of labels.
 
@@ -80,41 +110,66 @@ def joint_data(
     ----------
     geometries : (n, N, 3) array
         bohr.
-    atomic_energies : (n, N) array
-        hartree.
-    gradients : (n, N, 3) array
-        Of the total energy, hartree/bohr.
+    atomic_energies : (n, N) array or None
+        hartree; None where no label has any.
+    gradients : (n, N, 3) array or None
+        Of the total energy, hartree/bohr; None where no label has any.
     alf : (N, 3) int array
         Local frames as `Symmetry.carried_alf` returns them.
     symmetry : Symmetry
         Operations under which the energy does not change.
-    with_gradient : (g,) int array, optional
-        Labels whose gradients are used; default: all.
+    with_gradient, with_energies, with_total : int arrays, optional
+        Labels whose gradients, atomic energies and total energies are observed; default: all,
+        where there are any.
     source : (n,) int array, optional
         Numbers of the sources of the labels, from 0; default: one source.
+    totals : (n,) array, optional
+        Total energies (hartree), to be observed beside or in place of atomic energies, which sum
+        to them within their noise alone.
 
     Raises
     ------
     TrainingError
-        Labels that are not finite numbers.
+        Labels that are not finite numbers; no energies at all.
     """
-    n = len(geometries)
-    for name, values in (
-        ("geometry", geometries), ("atomic energies", atomic_energies), ("gradient", gradients)
+    n, n_atoms = geometries.shape[:2]
+    if atomic_energies is None and totals is None:
+        raise TrainingError(
+            "labels without any energy tell no model's energy: total or atomic energies are needed"
+        )
+    every, none = np.arange(n), np.arange(0)
+
+    def having(given, values):
+        if values is None:
+            return none
+        return every if given is None else np.unique(given).astype(int)
+
+    with_gradient = having(with_gradient, gradients)
+    with_energies, with_total = having(with_energies, atomic_energies), having(with_total, totals)
+    for name, values, labels in (
+        ("geometry", geometries, every), ("atomic energies", atomic_energies, with_energies),
+        ("gradient", gradients, with_gradient), ("total energy", totals, with_total),
     ):
-        bad = ~np.isfinite(values.reshape(n, -1)).all(axis=1)
+        if not len(labels):
+            continue
+        bad = ~np.isfinite(values[labels].reshape(len(labels), -1)).all(axis=1)
         if bad.any():
             raise TrainingError(
-                f"label {np.argmax(bad) + 1} has numbers that are not finite in its {name}"
+                f"label {labels[np.argmax(bad)] + 1} has numbers that are not finite in its {name}"
             )
     directions = internal_directions(geometries)
     classes = symmetry.classes(alf)
+    if atomic_energies is None:
+        atomic_energies = np.zeros((n, n_atoms))
+    if gradients is None:
+        gradients = np.zeros((n, n_atoms, 3))
     return JointData(
         classes,
         [class_points(geometries, directions, alf, atoms) for atoms in classes],
         [np.ascontiguousarray(atomic_energies[:, atoms.atoms].T) for atoms in classes],
         directions,
         np.einsum("ix,ixd->id", gradients.reshape(n, -1), directions),
-        np.arange(n) if with_gradient is None else np.unique(with_gradient),
+        with_gradient,
         np.zeros(n, dtype=int) if source is None else np.asarray(source),
+        with_energies, totals, with_total,
     )

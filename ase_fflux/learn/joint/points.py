@@ -53,11 +53,11 @@ class ClassPoints:
         by_label = np.ascontiguousarray(self.slopes.transpose(1, 0, 2, 3))
         return by_label.reshape(n, n_members * n_columns, n_directions)
 
-    def select(self, labels) -> "ClassPoints":
-        """The points at some of the labels."""
+    def select(self, labels, slopes: bool = True) -> "ClassPoints":
+        """The points at some of the labels; energies alone need no slopes."""
+        chosen = self.slopes[:, labels] if slopes else self.slopes[:, labels, :, :0]
         return ClassPoints(
-            np.ascontiguousarray(self.columns[:, labels]),
-            np.ascontiguousarray(self.slopes[:, labels]),
+            np.ascontiguousarray(self.columns[:, labels]), np.ascontiguousarray(chosen),
             self.feature, self.view_column, self.view_sign,
         )
 

@@ -24,6 +24,8 @@ class JointSettings:
         from; it is learned, and not below ``least_gradient_noise``.
     least_gradient_noise : float
         For the sake of rounding errors.
+    total_noise, least_total_noise : float
+        The same of a total energy (hartree), where it is observed.
     bounds : tuple of float
         Range of theta.
     sizes : tuple of int
@@ -41,6 +43,8 @@ class JointSettings:
     least_energy_noise: float = 1e-6
     gradient_noise: float = 1e-5
     least_gradient_noise: float = 1e-6
+    total_noise: float = 1e-5
+    least_total_noise: float = 1e-6
     bounds: tuple[float, float] = (1e-6, 3.0)
     sizes: tuple[int, ...] = (30, 60, 120)
     evaluations: tuple[int, ...] = (60, 20, 8)
@@ -54,6 +58,7 @@ class JointSettings:
         for what, least, noise in (
             ("energies", self.least_energy_noise, self.energy_noise),
             ("gradients", self.least_gradient_noise, self.gradient_noise),
+            ("totals", self.least_total_noise, self.total_noise),
         ):
             if not 0 < least <= noise < np.inf:
                 raise TrainingError(

@@ -1,13 +1,19 @@
-r"""The linear system of all atomic energies and total gradients, solved block by block.
+r"""The linear system of all observations, solved block by block.
 
-Energies of different classes of atoms are independent; gradients couple them. With K_a the
-covariance of the energies of class a, X_a that with the gradients and S_0 that of the gradients
-(noise included), the Schur complement over the energies is
+Observed are linear maps of the latent atomic energies: single ones, their sum over all atoms of a
+label (total energies), and the gradient of this sum. Energies of different classes of atoms are
+independent; totals and gradients couple them. With K_a the covariance of the observed energies of
+class a, X_a that with totals and gradients, and S_0 that of totals and gradients (noise included),
+the Schur complement over the energies is
 
 .. math:: S = S_0 - \sum_a X_a^T K_a^{-1} X_a,
 
-of the size of the gradients alone. Everything follows from its Cholesky factor and those of the
-K_a: the dual weights, the constant means (generalised least squares), the likelihood, variances.
+of the size of totals and gradients alone. Everything follows from its Cholesky factor and those of
+the K_a: the dual weights, the constant means (generalised least squares), the likelihood,
+variances. Labels without atomic energies have no part in the K_a; where no label has any, S is S_0.
+
+Total energies alone do not tell the means of the classes, but the mean of the total: atoms then
+share it in equal parts, whatever their element.
 """
 
 from dataclasses import dataclass
@@ -15,7 +21,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from ase_fflux.learn.joint.blocks import add_gradient_block, cholesky, energy_block, mixed_block
+from ase_fflux.learn.joint.blocks import (
+    add_gradient_block,
+    cholesky,
+    energy_block,
+    mixed_block,
+    sums_block,
+    totals_block,
+    totals_mixed_block,
+)
 from ase_fflux.learn.joint.data import JointData
 
 
@@ -32,12 +46,15 @@ class Hyperparameters:
     energy_noise, gradient_noise : (S,) arrays
         Standard deviations of an atomic energy (hartree) and of a gradient's component
         (hartree/bohr) from each source of labels.
+    total_noise : (S,) array or None
+        Of a total energy (hartree); None where none is observed.
     """
 
     theta: list[np.ndarray]
     variance: np.ndarray
     energy_noise: np.ndarray
     gradient_noise: np.ndarray
+    total_noise: np.ndarray | None = None
 
 
 class JointFactor:
@@ -59,11 +76,11 @@ class JointFactor:
 
     Attributes
     ----------
-    energy_factors : list of (m n, m n) arrays
+    energy_factors : list of (m e, m e) arrays
         Lower Cholesky factors of the energies of each class.
-    mixed : list of (m n, g D) arrays
-        Covariances of these with the gradients, half solved.
-    schur_factor : (g D, g D) array
+    mixed : list of (m e, t + g D) arrays
+        Covariances of these with totals and gradients, half solved.
+    schur_factor : (t + g D, t + g D) array
         Lower Cholesky factor of the Schur complement.
     """
 
@@ -75,40 +92,76 @@ class JointFactor:
         self._factorise()
 
     def _factorise(self):
-        h, data = self.hyperparameters, self.data
+        h, data, threads = self.hyperparameters, self.data, self.threads
         _, size = data.n_observed
+        t = len(data.with_total)
         schur = np.zeros((size, size))
-        energy_noise = h.energy_noise[data.source] ** 2
-        gradient_noise = h.gradient_noise[data.source[data.with_gradient]] ** 2
+        energy_noise = h.energy_noise[data.source[data.with_energies]] ** 2
+        noise = np.repeat(
+            h.gradient_noise[data.source[data.with_gradient]] ** 2, data.directions.shape[2]
+        )
+        if t:
+            noise = np.concatenate([h.total_noise[data.source[data.with_total]] ** 2, noise])
         self.energy_factors, self.mixed = [], []
         for points, theta, variance in zip(data.points, self.theta, h.variance, strict=True):
+            own = points.select(data.with_energies, slopes=False)
+            summed = points.select(data.with_total, slopes=False)
             some = points.select(data.with_gradient)
-            k = variance * energy_block(points, points, theta, self.threads)
+            k = variance * energy_block(own, own, theta, threads)
             k[np.diag_indices_from(k)] += np.tile(energy_noise, len(points.columns))
             self.energy_factors.append(cholesky(k))
-            x = variance * mixed_block(points, some, theta, self.threads)
-            if size:
+            x = np.empty((len(k), size))
+            x[:, :t] = variance * sums_block(own.flat_columns, summed, theta, threads)
+            x[:, t:] = variance * mixed_block(own, some, theta, threads)
+            if x.size:
                 blas.dtrsm(1.0, self.energy_factors[-1].T, x.T, side=1, lower=0, overwrite_b=1)
             self.mixed.append(x)  # L^-1 X from here on
-            add_gradient_block(schur, some, some, theta, variance, self.threads)
-        schur[np.diag_indices_from(schur)] += np.repeat(gradient_noise, data.directions.shape[2])
-        if size:
-            for x in self.mixed:
+            schur[:t, :t] += variance * totals_block(summed, summed, theta, threads)
+            schur[t:, :t] += variance * totals_mixed_block(summed, some, theta, threads).T
+            add_gradient_block(schur[t:, t:], some, some, theta, variance, threads)
+        schur[np.diag_indices_from(schur)] += noise
+        for x in self.mixed:
+            if x.size:
                 blas.dsyrk(-1.0, x.T, beta=1.0, c=schur.T, lower=0, overwrite_c=1)
         self.schur_factor = cholesky(schur)
 
-    def half_solved(self, energies: list[np.ndarray], gradients: np.ndarray):
-        """L^-1 y for the whole factor L and R right-hand sides: (P, R) of each class, (g D, R)."""
+    def half_solved(self, energies: list[np.ndarray], coupling: np.ndarray):
+        """L^-1 y for the whole factor L and R right-hand sides.
+
+        (P, R) of each class, (t + g D, R) of totals and gradients.
+        """
         tops = [
-            blas.dtrsm(1.0, factor.T, y.T, side=1, lower=0).T
+            blas.dtrsm(1.0, factor.T, y.T, side=1, lower=0).T if y.size else y
             for factor, y in zip(self.energy_factors, energies, strict=True)
         ]
-        bottom = gradients - sum(
+        bottom = coupling - sum(
             x.T @ top for x, top in zip(self.mixed, tops, strict=True)
         )
         if len(bottom):
             bottom = blas.dtrsm(1.0, self.schur_factor.T, bottom.T, side=1, lower=0).T
         return tops, bottom
+
+
+def constants(data: JointData) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """What the means of the classes add to the observations.
+
+    Returns
+    -------
+    energies : list of (m e, J) arrays
+        Of the atomic energies of each class.
+    coupling : (t + g D, J) array
+        Of totals and gradients.
+    basis : (K, J) array
+        Means of the classes for J coefficients: each its own, or, without atomic energies, one.
+    """
+    count = len(data.points)
+    basis = np.ones((count, 1)) if data.latent else np.eye(count)
+    members = np.array([len(p.columns) for p in data.points])
+    coupling = np.zeros((data.n_observed[1], basis.shape[1]))
+    coupling[: len(data.with_total)] = members @ basis
+    e = len(data.with_energies)
+    rows = [np.tile(b, (m * e, 1)) for m, b in zip(members, basis, strict=True)]
+    return rows, coupling, basis
 
 
 class JointSystem(JointFactor):
@@ -118,10 +171,14 @@ class JointSystem(JointFactor):
     ----------
     mean : (K,) array
         Constant means of the classes (hartree).
-    energy_weights : list of (m, n) arrays
-        Dual weights of the energies of each class.
+    energy_weights : list of (m, e) arrays
+        Dual weights of the observed energies of each class.
+    total_weights : (t,) array
+        Dual weights of the totals.
     gradient_weights : (g, D) array
         Dual weights of the gradients.
+    coupling_weights : (t + g D,) array
+        Both.
     negative_log_likelihood : float
         Without its constant.
     """
@@ -132,29 +189,39 @@ class JointSystem(JointFactor):
 
     def _solve(self):
         data = self.data
-        count = len(data.points)
+        t = len(data.with_total)
+        members = np.array([len(p.columns) for p in data.points])
         # right-hand sides: the labels, and the constant functions of the classes
-        tops = []
-        for a, energies in enumerate(data.energies):
-            y = np.zeros((energies.size, 1 + count))
-            y[:, 0], y[:, 1 + a] = energies.ravel() - energies.mean(), 1.0
-            tops.append(y)
-        bottom = np.zeros((data.n_observed[1], 1 + count))
-        bottom[:, 0] = data.gradients[data.with_gradient].ravel()
-        tops, bottom = self.half_solved(tops, bottom)
+        columns, coupling, basis = constants(data)
+        energies = [e[:, data.with_energies] for e in data.energies]
+        if data.latent:
+            shifts = np.full(len(members), data.totals[data.with_total].mean() / members.sum())
+        else:
+            shifts = np.array([e.mean() for e in energies])
+        tops = [
+            np.column_stack([e.ravel() - shift, c])
+            for e, shift, c in zip(energies, shifts, columns, strict=True)
+        ]
+        observed = data.gradients[data.with_gradient].ravel()
+        if t:
+            observed = np.concatenate([data.totals[data.with_total] - members @ shifts, observed])
+        tops, bottom = self.half_solved(tops, np.column_stack([observed, coupling]))
         whole = np.vstack([*tops, bottom])
         gram = whole[:, 1:].T @ whole
-        shift = np.linalg.solve(gram[:, 1:], gram[:, 0])
-        self.mean = shift + [e.mean() for e in data.energies]
-        coefficients = np.concatenate([[1.0], -shift])
+        found = np.linalg.solve(gram[:, 1:], gram[:, 0])
+        self.mean = shifts + basis @ found
+        coefficients = np.concatenate([[1.0], -found])
         v = bottom @ coefficients
-        residuals = [t @ coefficients for t in tops]
-        beta = lapack.dtrtrs(self.schur_factor.T, v)[0] if len(v) else v
-        self.gradient_weights = beta.reshape(-1, data.directions.shape[2])
+        residuals = [top @ coefficients for top in tops]
+        self.coupling_weights = lapack.dtrtrs(self.schur_factor.T, v)[0] if len(v) else v
+        self.total_weights = self.coupling_weights[:t]
+        self.gradient_weights = self.coupling_weights[t:].reshape(-1, data.directions.shape[2])
         self.energy_weights = [
-            lapack.dtrtrs(factor.T, r - x @ beta)[0].reshape(e.shape)
+            (lapack.dtrtrs(factor.T, r - x @ self.coupling_weights)[0] if len(r) else r).reshape(
+                e.shape
+            )
             for factor, r, x, e in zip(
-                self.energy_factors, residuals, self.mixed, data.energies, strict=True
+                self.energy_factors, residuals, self.mixed, energies, strict=True
             )
         ]
         squares = v @ v + sum(r @ r for r in residuals)

@@ -45,6 +45,11 @@ class JointResult:
         Energies of the classes of atoms.
     gradient_weights : (n, N, 3) array
         Dual weights of the total gradients (bohr/hartree), zero for labels without.
+    total_weights : (n,) array or None
+        Dual weights of the total energies (1/hartree), zero for labels without; they are in those
+        of every process as well.
+    with_energies : (e,) int array
+        Labels whose atomic energies were used.
     hyperparameters : Hyperparameters
     n_gradients : int
         Labels whose gradients were used.
@@ -54,6 +59,8 @@ class JointResult:
 
     processes: list[SharedProcess]
     gradient_weights: np.ndarray
+    total_weights: np.ndarray | None
+    with_energies: np.ndarray
     hyperparameters: Hyperparameters
     n_gradients: int
     negative_log_likelihood: float
@@ -66,10 +73,16 @@ def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperpa
         columns = points.flat_columns
         spread = np.bincount(points.feature, columns.var(axis=0))
         theta.append(np.clip(0.25 / (len(spread) * np.maximum(spread, 1e-6)), *settings.bounds))
-    variance = np.array([max(_SPREAD * e.var(), 1e-12) for e in data.energies])
+    if data.latent:  # atoms are taken to have a part of the total's variance each
+        spread = data.totals[data.with_total].var() / data.n_atoms
+        spreads = np.full(len(theta), spread)
+    else:
+        spreads = np.array([e[:, data.with_energies].var() for e in data.energies])
     levels = np.ones(int(data.source.max()) + 1)
     return Hyperparameters(
-        theta, variance, settings.energy_noise * levels, settings.gradient_noise * levels
+        theta, np.maximum(_SPREAD * spreads, 1e-12), settings.energy_noise * levels,
+        settings.gradient_noise * levels,
+        None if data.totals is None else settings.total_noise * levels,
     )
 
 
@@ -133,9 +146,12 @@ def solve(
             f"the covariance of {len(data)} labels is not positive definite ({error}): remove "
             "duplicate labels or raise the noise levels"
         ) from None
+    totals = None if data.totals is None else np.zeros(len(data))
+    if totals is not None:
+        totals[data.with_total] = system.total_weights
     return JointResult(
-        _processes(system), _cartesian_weights(system), hyperparameters, len(data.with_gradient),
-        system.negative_log_likelihood,
+        _processes(system), _cartesian_weights(system), totals, data.with_energies,
+        hyperparameters, len(data.with_gradient), system.negative_log_likelihood,
     )
 
 
@@ -150,15 +166,20 @@ def _cartesian_weights(system: JointSystem) -> np.ndarray:
 
 
 def _processes(system: JointSystem) -> list[SharedProcess]:
-    h = system.hyperparameters
-    return [
-        SharedProcess(
+    h, data = system.hyperparameters, system.data
+    noise = h.total_noise if data.latent else h.energy_noise
+    found = []
+    for a, (atoms, theta) in enumerate(zip(data.classes, h.theta, strict=True)):
+        # a total is observed as the sum of all atoms: each of them has its weight
+        weights = np.zeros((1, len(atoms.atoms), len(data)))
+        weights[0][:, data.with_energies] = system.energy_weights[a]
+        weights[0][:, data.with_total] += system.total_weights
+        found.append(SharedProcess(
             atoms, (ENERGY,), Kernel.periodic_on_phi(theta), system.mean[a : a + 1],
-            h.variance[a] * system.energy_weights[a][None],
-            float(np.max(h.energy_noise) ** 2 / h.variance[a]), float(h.variance[a]),
-        )
-        for a, (atoms, theta) in enumerate(zip(system.data.classes, h.theta, strict=True))
-    ]
+            h.variance[a] * weights, float(np.max(noise) ** 2 / h.variance[a]),
+            float(h.variance[a]),
+        ))
+    return found
 
 
 class _Recorded:
@@ -203,13 +224,15 @@ class _Search:
         start = initial_hyperparameters(data, settings)
         self.start = self.likelihood.pack(start)
         low, high = self.start.copy(), self.start.copy()
-        theta, variance, energy_noise, gradient_noise = self.likelihood.parts
+        theta, variance, energy_noise, gradient_noise, total_noise = self.likelihood.parts
         low[theta], high[theta] = np.log(settings.bounds)
         low[variance] -= _FAR
         high[variance] += _FAR
         low[energy_noise] = np.log(settings.least_energy_noise)
         low[gradient_noise] = np.log(settings.least_gradient_noise)
         high[gradient_noise] = np.log(1e3 * settings.gradient_noise)
+        low[total_noise] = np.log(settings.least_total_noise)
+        high[total_noise] = np.log(1e3 * settings.total_noise)
         self.box = np.stack([low, high])
 
     def _sizes(self):

@@ -13,6 +13,7 @@ noise sigma of atomic energies: it stands for what the features do not resolve i
 the energy among N atoms, so that it cancels in the sum over the atoms of a label. S are the sums of
 the weights that a prediction puts on these, Z marking the energies of each label. Independent
 noise, as K has it, would leave the constant of the total energy unknown to sigma sqrt(N / n).
+Labels whose total energies are observed need no such term.
 
 Total energy and forces are those of the latent function; atomic energies include the noise.
 
@@ -36,11 +37,17 @@ import numpy as np
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.machine import cores, memory_available, threads_here, threads_of
-from ase_fflux.learn.joint.blocks import add_gradient_block, energy_block, mixed_block
+from ase_fflux.learn.joint.blocks import (
+    add_gradient_block,
+    energy_block,
+    mixed_block,
+    sums_block,
+    totals_mixed_block,
+)
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.points import class_points, internal_directions
-from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
+from ase_fflux.learn.joint.system import Hyperparameters, JointFactor, constants
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
 _LEFT_OUT = 50
@@ -60,7 +67,8 @@ class Uncertainty:
     energy : float
         Of the total energy.
     energies : (n,) array
-        Of the atomic energies, including what labels of these scatter.
+        Of the atomic energies, including what labels of these scatter; where no label had any,
+        they say how little total energies and gradients tell of the parts.
     forces : (n, 3) array
         Of the components of the forces.
     """
@@ -107,16 +115,21 @@ class Posterior:
             )
         self._alf = np.asarray(model.alf)
         geometries = model.geometries
+        totals = shared.totals
         self.data = joint_data(
-            geometries, np.zeros(geometries.shape[:2]), np.zeros_like(geometries), self._alf,
-            shared.symmetry, np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))),
-            shared.source,
+            geometries, None if shared.latent else np.zeros(geometries.shape[:2]),
+            np.zeros_like(geometries), self._alf, shared.symmetry,
+            np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))), shared.source,
+            None if totals is None else np.zeros(len(geometries)),
+            None if totals is None else totals.with_energies,
+            None if totals is None else np.flatnonzero(totals.weights),
         )
         of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
         processes = [of_class[atoms.atoms] for atoms in self.data.classes]
         self.hyperparameters = Hyperparameters(
             [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
             np.array(shared.energy_noise), np.array(shared.gradient_noise),
+            None if totals is None else np.array(totals.noise),
         )
         cost = solution_cost(self.data)
         if cost.memory > max_memory:
@@ -133,22 +146,26 @@ class Posterior:
                 f"the covariance of the labels of {model.name} is not positive definite ({error}): "
                 "train the model again"
             ) from None
-        count, n = len(processes), len(self.data)
-        self._sizes = [energies.size for energies in self.data.energies]
+        n, labels = len(self.data), self.data.with_energies
+        self._members = [len(points.columns) for points in self.data.points]
         # constant functions of the classes, and sums over the atoms of labels, both half solved
-        ones = [np.tile(np.eye(count)[a], (size, 1)) for a, size in enumerate(self._sizes)]
-        self._constants = self._half_solved(ones, np.zeros((self.data.n_observed[1], count)))
+        tops, bottom, self._basis = constants(self.data)
+        self._constants = self._half_solved(tops, bottom)
+        self._alone = np.setdiff1d(labels, self.data.with_total)
+        alone = np.eye(n)[labels][:, self._alone]
         self._labels = self._half_solved(
-            [np.tile(np.eye(n), (size // n, 1)) for size in self._sizes],
-            np.zeros((self.data.n_observed[1], n)),
+            [np.tile(alone, (m, 1)) for m in self._members],
+            np.zeros((self.data.n_observed[1], alone.shape[1])),
         )
         self._gram = self._constants.T @ self._constants
-        # dual weights of all observations
+        # dual weights of all observations, label by label
+        self._total_weights = np.zeros(n) if totals is None else totals.weights
         self._energy_weights = [
-            p.weights[p.properties.index(ENERGY)] / p.variance for p in processes
+            p.weights[p.properties.index(ENERGY)] / p.variance - self._total_weights
+            for p in processes
         ]
         self._gradient_weights = np.einsum(
-            "jx,jxd->jd", shared.gradient_weights.reshape(len(self.data), -1), self.data.directions
+            "jx,jxd->jd", shared.gradient_weights.reshape(n, -1), self.data.directions
         )
         self.scale, self.energy_scale = self._scales()
 
@@ -158,16 +175,21 @@ class Posterior:
 
     def _scales(self) -> tuple[float, float]:
         """Scales of gradients and of energies from labels that are left out."""
-        squares = np.zeros((2, 2))
-        labels = self.data.with_gradient
+        n_atoms, data = self.data.n_atoms, self.data
+        squares = {"energies": np.zeros(2), "gradient": np.zeros(2)}
+        labels = data.with_gradient
         labels = labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]
         for some in np.array_split(labels, -(-len(labels) // _TOGETHER)):
-            for errors, covariance in self.left_out(some):
+            for label, (errors, covariance) in zip(some, self.left_out(some), strict=True):
                 both = np.stack([errors**2, np.diagonal(covariance)])
-                # energies come before the gradient
-                squares += np.add.reduceat(both, [0, self.data.directions.shape[1] // 3], axis=1)
-        energy, gradient = np.sqrt(squares[0] / squares[1])
-        return max(float(gradient), 1.0), float(energy)
+                # atomic energies come first, then the total, where they are observed
+                if label in data.with_energies:
+                    squares["energies"] += both[:, :n_atoms].sum(axis=1)
+                squares["gradient"] += both[:, -data.directions.shape[2]:].sum(axis=1)
+        gradient = max(float(np.sqrt(np.divide(*squares["gradient"]))), 1.0)
+        if not squares["energies"][1]:
+            return gradient, gradient
+        return gradient, float(np.sqrt(np.divide(*squares["energies"])))
 
     def left_out(self, labels: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Errors at a label of a model trained without it, and their covariance with its noise.
@@ -184,33 +206,49 @@ class Posterior:
 
         Returns
         -------
-        errors : (N + D,) array
-            Label minus prediction: atomic energies, class by class, and gradient along the label's
-            directions (hartree, hartree/bohr).
-        covariance : (N + D, N + D) array
+        errors : (P,) array
+            Label minus prediction of what was observed of it: atomic energies, class by class,
+            total energy, and gradient along the label's directions (hartree, hartree/bohr).
+        covariance : (P, P) array
             As assumed, without scale.
         """
-        n, n_directions = len(self.data), self.data.directions.shape[2]
-        members = [size // n for size in self._sizes]
-        width = sum(members) + n_directions
-        ends = np.cumsum([0, *members])
-        tops = [np.zeros((size, len(labels) * width)) for size in self._sizes]
-        bottom = np.zeros((self.data.n_observed[1], len(labels) * width))
-        for k, label in enumerate(labels):
-            place = k * width + ends
-            for top, first, last in zip(tops, place[:-1], place[1:], strict=True):
-                top[label::n, first:last] = np.eye(last - first)
-            row = n_directions * np.searchsorted(self.data.with_gradient, label)
-            bottom[row : row + n_directions, place[-1] : (k + 1) * width] = np.eye(n_directions)
         found = []
-        for label, half in zip(
-            labels, np.hsplit(self._half_solved(tops, bottom), len(labels)), strict=True
+        observed = [self._observed(label) for label in labels]
+        tops = [np.hstack(parts) for parts in zip(*(o[0] for o in observed), strict=True)]
+        halves = self._half_solved(tops, np.hstack([o[1] for o in observed]))
+        ends = np.cumsum([o[1].shape[1] for o in observed])
+        for (_, _, weights), half in zip(
+            observed, np.split(halves, ends[:-1], axis=1), strict=True
         ):
             means = self._constants.T @ half
             covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
-            weights = [w[:, label] for w in self._energy_weights] + [self._gradient_weights[label]]
-            found.append((covariance @ np.concatenate(weights), covariance))
+            found.append((covariance @ weights, covariance))
         return found
+
+    def _observed(self, label: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Unit vectors of a label's observations, and their dual weights."""
+        data = self.data
+        n_directions, t = data.directions.shape[2], len(data.with_total)
+        has_energies, has_total = label in data.with_energies, label in data.with_total
+        n_energies = data.n_atoms * has_energies
+        width = n_energies + has_total + n_directions
+        ends = np.cumsum([0, *self._members]) * has_energies
+        tops = []
+        for m, first, last in zip(self._members, ends[:-1], ends[1:], strict=True):
+            top = np.zeros((m * len(data.with_energies), width))
+            if has_energies:
+                place = np.searchsorted(data.with_energies, label)
+                top[place :: len(data.with_energies), first:last] = np.eye(m)
+            tops.append(top)
+        bottom = np.zeros((data.n_observed[1], width))
+        if has_total:
+            bottom[np.searchsorted(data.with_total, label), n_energies] = 1.0
+        row = t + n_directions * np.searchsorted(data.with_gradient, label)
+        bottom[row : row + n_directions, n_energies + has_total :] = np.eye(n_directions)
+        weights = [w[:, label] for w in self._energy_weights] if has_energies else []
+        if has_total:
+            weights.append(self._total_weights[[label]])
+        return tops, bottom, np.concatenate([*weights, self._gradient_weights[label]])
 
     def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the latent atomic energies and total gradient, without scale.
@@ -229,35 +267,39 @@ class Posterior:
         """
         n_atoms = len(geometry)
         directions = internal_directions(geometry[None])
-        prior, constants, tops, bottom = self._prior(geometry[None], directions)
+        prior, means, tops, bottom = self._prior(geometry[None], directions)
         half = self._half_solved(tops, bottom)
-        rest = constants - self._constants.T @ half
+        rest = self._basis.T @ means - self._constants.T @ half
         by_means = np.linalg.solve(self._gram, rest)
         sums = self._labels.T @ (half + self._constants @ by_means)
-        noise = self.hyperparameters.energy_noise[self.data.source] ** 2 / n_atoms
+        noise = self.hyperparameters.energy_noise[self.data.source[self._alone]] ** 2 / n_atoms
         cancelled = (noise[:, None] * sums).T @ sums
         return prior - half.T @ half + rest.T @ by_means - cancelled, directions[0]
 
     def _prior(self, geometry, directions):
         """Covariances of a geometry (1, N, 3) with itself, means and observations."""
         data, factor = self.data, self.factor
-        n_atoms = geometry.shape[1]
+        n_atoms, t = geometry.shape[1], len(data.with_total)
         size = n_atoms + directions.shape[2]
-        prior, constants = np.zeros((size, size)), np.zeros((len(data.points), size))
+        prior, means = np.zeros((size, size)), np.zeros((len(data.points), size))
         tops, bottom = [], np.zeros((data.n_observed[1], size))
-        gradients = np.zeros((size - n_atoms, len(bottom)))
+        gradients = np.zeros((size - n_atoms, len(bottom) - t))
         for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
             members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
             here = class_points(geometry, directions, self._alf, atoms)
+            own = points.select(data.with_energies, slopes=False)
+            summed = points.select(data.with_total, slopes=False)
             some = points.select(data.with_gradient)
             how = factor.theta[a], factor.threads
-            top = np.zeros((self._sizes[a], size))
-            top[:, members] = variance * energy_block(points, here, *how)
-            top[:, n_atoms:] = variance * mixed_block(points, here, *how)
+            top = np.zeros((len(own.flat_columns), size))
+            top[:, members] = variance * energy_block(own, here, *how)
+            top[:, n_atoms:] = variance * mixed_block(own, here, *how)
             tops.append(top)
-            bottom[:, members] = variance * mixed_block(here, some, *how).T
+            bottom[:t, members] = variance * sums_block(here.flat_columns, summed, *how).T
+            bottom[:t, n_atoms:] += variance * totals_mixed_block(summed, here, *how)
+            bottom[t:, members] = variance * mixed_block(here, some, *how).T
             add_gradient_block(gradients, here, some, how[0], variance, factor.threads)
-            constants[a, members] = 1.0
+            means[a, members] = 1.0
             energies = variance * energy_block(here, here, *how)
             prior[np.ix_(members, members)] = np.tril(energies) + np.tril(energies, -1).T
             prior[members, n_atoms:] = variance * mixed_block(here, here, *how)
@@ -265,8 +307,8 @@ class Posterior:
                 prior[n_atoms:, n_atoms:], here, here, how[0], variance, factor.threads
             )
         prior[n_atoms:, :n_atoms] = prior[:n_atoms, n_atoms:].T
-        bottom[:, n_atoms:] = gradients.T
-        return prior, constants, tops, bottom
+        bottom[t:, n_atoms:] = gradients.T
+        return prior, means, tops, bottom
 
     def energy_covariance(self, geometries: np.ndarray) -> np.ndarray:
         """Covariance (G, G) of the total energies of geometries (G, N, 3) in bohr (hartree^2).
@@ -303,7 +345,7 @@ class Posterior:
         n_atoms = len(geometry)
         energies, gradient = covariance[:n_atoms, :n_atoms], covariance[n_atoms:, n_atoms:]
         forces = np.einsum("xd,de,xe->x", directions, gradient, directions)
-        noise = self.hyperparameters.energy_noise.max() ** 2
+        noise = 0.0 if self.data.latent else self.hyperparameters.energy_noise.max() ** 2
         # what is zero but for rounding may come out below it
         return Uncertainty(
             self.scale * float(np.sqrt(max(energies.sum(), 0.0))),

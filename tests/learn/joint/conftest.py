@@ -71,49 +71,60 @@ class Case:
         return out
 
     def observed(self):
-        """(R, n, 4N) what is observed: energies class by class, atom by atom; then gradients."""
+        """(R, n, 4N) what is observed: energies class by class, atom by atom; totals; gradients."""
         data, n_atoms = self.data, len(self.alf)
         rows = []
+
+        def row(label):
+            rows.append(np.zeros((len(data), 4 * n_atoms)))
+            return rows[-1][label]
+
         for c in data.classes:
             for a in c.atoms:
-                for j in range(len(data)):
-                    row = np.zeros((len(data), 4 * n_atoms))
-                    row[j, a] = 1.0
-                    rows.append(row)
+                for j in data.with_energies:
+                    row(j)[a] = 1.0
+        for j in data.with_total:
+            row(j)[:n_atoms] = 1.0
         for j in data.with_gradient:
             for d in data.directions[j].T:
-                row = np.zeros((len(data), 4 * n_atoms))
-                row[j, n_atoms:] = d
-                rows.append(row)
+                row(j)[n_atoms:] = d
         return np.array(rows)
+
+    def noise(self, h):
+        """(R,) variances of the noise of what is observed."""
+        data = self.data
+        parts = [np.tile(h.energy_noise[data.source[data.with_energies]] ** 2, len(self.alf))]
+        if len(data.with_total):
+            parts.append(h.total_noise[data.source[data.with_total]] ** 2)
+        gradient = h.gradient_noise[data.source[data.with_gradient]] ** 2
+        return np.concatenate([*parts, np.repeat(gradient, data.directions.shape[2])])
 
     def solved(self, h):
         """Mean of each class, dual weights and -ln L (without its constant) of all observations."""
         data, x = self.data, self.labels.geometries
         rows = self.observed().reshape(-1, 4 * len(data) * len(self.alf))
         y = np.concatenate([
-            *(self.labels.atomic_energies[:, c.atoms].T.ravel() for c in data.classes),
+            *(self.labels.atomic_energies[data.with_energies][:, c.atoms].T.ravel()
+              for c in data.classes),
+            self.labels.energies[data.with_total],
             *(self.labels.gradients[j].ravel() @ data.directions[j] for j in data.with_gradient),
         ])
-        size = len(self.alf) * len(data)
-        noise = np.concatenate([
-            np.tile(h.energy_noise[data.source] ** 2, len(self.alf)),
-            np.repeat(
-                h.gradient_noise[data.source[data.with_gradient]] ** 2, data.directions.shape[2]
-            ),
-        ])
-        k = rows @ self.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T + np.diag(noise)
-        constant = np.zeros((len(y), len(data.classes)))
-        owner = np.repeat(
-            np.arange(len(data.classes)), [len(c.atoms) * len(data) for c in data.classes]
-        )
-        constant[np.arange(size), owner] = 1.0
-        inverse = np.linalg.inv(k)
-        mean = np.linalg.solve(constant.T @ inverse @ constant, constant.T @ inverse @ y)
+        k = rows @ self.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T
+        k += np.diag(self.noise(h))
+        # the means of the classes as functions of all that is latent, and as they are observed
+        latent = np.zeros((len(data), 4 * len(self.alf), len(data.classes)))
+        for column, c in enumerate(data.classes):
+            latent[:, list(c.atoms), column] = 1.0
+        constant = rows @ latent.reshape(rows.shape[1], -1)
+        basis = np.ones((len(data.classes), 1)) if data.latent else np.eye(len(data.classes))
+        constant = constant @ basis
+        half = np.linalg.cholesky(k)
+        c = np.linalg.solve(half, constant)
+        mean = np.linalg.lstsq(c, np.linalg.solve(half, y))[0]
         residual = y - constant @ mean
-        weights = inverse @ residual
+        weights = np.linalg.solve(k, residual)
         value = 0.5 * (residual @ weights + np.linalg.slogdet(k)[1])
-        return mean, weights, value
+        return basis @ mean, weights, value
 
     def predicted(self, h, x):
         """Atomic energies (n, N) and gradients (n, N, 3) at x."""
@@ -134,8 +145,13 @@ def _case(labels, shape, symmetric=True, **options):
         numbers = symbols2numbers(labels.symbols)
         symmetry = find_symmetry(numbers, shape) if symmetric else Symmetry.none(len(shape))
     alf = symmetry.carried_alf(choose_alf(labels.symbols, shape, symmetry.permutations))
+    atomic = labels.atomic_energies
+    if len(options.get("with_energies", [0])) == 0:
+        atomic, options = None, {k: v for k, v in options.items() if k != "with_energies"}
+    if "with_total" in options:
+        options = options | {"totals": labels.energies}
     return Case(labels, symmetry, alf, joint_data(
-        labels.geometries, labels.atomic_energies, labels.gradients, alf, symmetry, **options
+        labels.geometries, atomic, labels.gradients, alf, symmetry, **options
     ))
 
 
@@ -158,13 +174,17 @@ def observe():
 @pytest.fixture(scope="session")
 def made_up_hyperparameters():
     """``made_up_hyperparameters(data, seed)``: with theta that differ, tied where they must be."""
-    def make(data, seed=0, energy_noise=(1e-3, 4e-3), gradient_noise=(2e-3, 5e-4)):
+    def make(
+        data, seed=0, energy_noise=(1e-3, 4e-3), gradient_noise=(2e-3, 5e-4),
+        total_noise=(7e-4, 2e-3),
+    ):
         rng = np.random.default_rng(seed)
         n_sources = int(data.source.max()) + 1
         return Hyperparameters(
             [rng.uniform(0.05, 0.4, len(c.tie))[c.tie] for c in data.classes],
             rng.uniform(0.3, 2.0, len(data.classes)),
             np.array(energy_noise[:n_sources]), np.array(gradient_noise[:n_sources]),
+            None if data.totals is None else np.array(total_noise[:n_sources]),
         )
 
     return make

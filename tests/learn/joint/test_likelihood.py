@@ -16,6 +16,15 @@ CASES = {
     "sources without gradient": (
         "water", dict(source=SOURCE, with_gradient=np.array([], dtype=int))
     ),
+    "totals": ("fluoromethane", dict(with_energies=[], with_total=np.arange(5))),
+    "totals alone": ("water", dict(
+        with_energies=[], with_total=np.arange(5), with_gradient=np.array([], dtype=int)
+    )),
+    "totals beside": ("formaldehyde", dict(with_total=np.arange(5))),
+    "mixture": ("fluoromethane", dict(
+        with_energies=np.array([1, 2]), with_total=np.array([0, 2, 3]),
+        with_gradient=np.array([0, 1, 4]), source=SOURCE,
+    )),
 }
 
 
@@ -28,7 +37,8 @@ def data(request, make_case):
 @pytest.fixture
 def x(data, made_up_hyperparameters):
     h = made_up_hyperparameters(
-        data, energy_noise=(1e-3, 4e-3, 2e-3), gradient_noise=(2e-3, 5e-4, 3e-3)
+        data, energy_noise=(1e-3, 4e-3, 2e-3), gradient_noise=(2e-3, 5e-4, 3e-3),
+        total_noise=(3e-3, 1e-3, 2e-3),
     )
     return JointLikelihood(data).pack(h)
 
@@ -42,14 +52,17 @@ def test_gradient_is_that_of_the_value(data, x, central_differences):
 
 
 def test_nothing_depends_on_noise_that_no_label_has(data, x):
-    """Levels of sources without gradients are in no covariance."""
+    """Levels of sources without a quantity are in no covariance."""
     likelihood = JointLikelihood(data)
     _, gradient = likelihood.value_and_gradient(x)
-    with_gradient = np.unique(data.source[data.with_gradient])
-    by_noise = gradient[likelihood.parts[3]]
-    assert (by_noise[with_gradient] != 0).all()
-    assert not np.delete(by_noise, with_gradient).any()
-    assert (gradient[likelihood.parts[2]] != 0).all()
+    labels = [data.with_energies, data.with_gradient, data.with_total]
+    for part, having in zip(likelihood.parts[2:], labels, strict=True):
+        there, by_noise = np.unique(data.source[having]), gradient[part]
+        assert len(by_noise) == (0 if part == likelihood.parts[4] and data.totals is None
+                                 else data.source.max() + 1)
+        if len(by_noise):
+            assert (by_noise[there] != 0).all()
+            assert not np.delete(by_noise, there).any()
 
 
 def test_two_threads_give_the_same(data, x):

@@ -25,6 +25,16 @@ CASES = {
         dict(with_gradient=np.array([0, 3, 4]), source=np.array([0, 1, 0, 1, 1, 0])),
     ),
     "no gradient": ("fluoromethane", 6, dict(with_gradient=np.array([], dtype=int))),
+    "totals": ("fluoromethane", 5, dict(with_energies=[], with_total=np.arange(5))),
+    "totals of water": ("water", 6, dict(with_energies=[], with_total=np.arange(6))),
+    "totals alone": ("formaldehyde", 6, dict(
+        with_energies=[], with_total=np.arange(6), with_gradient=np.array([], dtype=int)
+    )),
+    "totals beside": ("formaldehyde", 5, dict(with_total=np.arange(5))),
+    "mixture": ("fluoromethane", 6, dict(
+        with_energies=np.array([1, 2]), with_total=np.array([0, 2, 3, 5]),
+        with_gradient=np.array([0, 1, 4]), source=np.array([0, 1, 0, 1, 1, 0]),
+    )),
 }
 
 
@@ -64,7 +74,8 @@ def test_weights_means_and_likelihood_are_those_of_dense_matrices(case, h):
     system = JointSystem(case.data, h)
     np.testing.assert_allclose(system.mean, mean, rtol=1e-9)
     found = np.concatenate([
-        *(w.ravel() for w in system.energy_weights), system.gradient_weights.ravel()
+        *(w.ravel() for w in system.energy_weights), system.total_weights,
+        system.gradient_weights.ravel(),
     ])
     np.testing.assert_allclose(found, weights, rtol=0, atol=1e-8 * np.abs(weights).max())
     assert system.negative_log_likelihood == pytest.approx(value, rel=1e-9)
@@ -96,39 +107,43 @@ def test_values_are_on_a_scale_of_their_own(case, h):
     """A shift of all energies is one of the means, and of nothing else."""
     data = case.data
     shifts = np.arange(1.0, 1 + len(data.classes)) * 100.0
-    moved = replace(data, energies=[e + s for e, s in zip(data.energies, shifts, strict=True)])
+    whole = sum(s * len(e) for e, s in zip(data.energies, shifts, strict=True))
+    moved = replace(
+        data, energies=[e + s for e, s in zip(data.energies, shifts, strict=True)],
+        totals=None if data.totals is None else data.totals + whole,
+    )
     first, second = JointSystem(data, h), JointSystem(moved, h)
+    if data.latent:  # totals do not tell which class is meant
+        shifts = np.full(len(shifts), whole / data.n_atoms)
     np.testing.assert_allclose(second.mean - first.mean, shifts, rtol=1e-10)
-    scale = max(np.abs(w).max() for w in first.energy_weights)
-    for one, other in zip(first.energy_weights, second.energy_weights, strict=True):
-        np.testing.assert_allclose(other, one, atol=1e-7 * scale)
+    one, other = (
+        np.concatenate([*(w.ravel() for w in s.energy_weights), s.coupling_weights])
+        for s in (first, second)
+    )
+    np.testing.assert_allclose(other, one, atol=1e-7 * np.abs(one).max())
 
 
 def test_two_threads_give_the_same(case, h):
     one, two = (JointSystem(case.data, h, threads) for threads in (1, 2))
     assert two.negative_log_likelihood == pytest.approx(one.negative_log_likelihood, rel=1e-11)
-    scale = max(np.abs(w).max() for w in one.energy_weights)
-    for mine, theirs in zip(one.energy_weights, two.energy_weights, strict=True):
-        np.testing.assert_allclose(theirs, mine, rtol=0, atol=1e-9 * scale)
+    mine, theirs = (
+        np.concatenate([*(w.ravel() for w in s.energy_weights), s.coupling_weights])
+        for s in (one, two)
+    )
+    np.testing.assert_allclose(theirs, mine, rtol=0, atol=1e-9 * np.abs(mine).max())
 
 
 def test_half_solved_gives_the_quadratic_form(case, h):
     """y^T K^-1 y of any values, by the factor alone."""
     system, rng = JointSystem(case.data, h), np.random.default_rng(0)
-    size = len(case.data) * len(case.alf)
-    y = rng.normal(size=(size + case.data.n_observed[1], 2))
-    ends = np.cumsum([e.size for e in case.data.energies])
+    size, coupling = case.data.n_observed
+    y = rng.normal(size=(size + coupling, 2))
+    ends = np.cumsum([len(e) * len(case.data.with_energies) for e in case.data.energies])
     tops, bottom = system.half_solved(np.split(y[:size], ends[:-1]), y[size:])
     whole = np.vstack([*tops, bottom])
     rows, x = case.observed(), case.labels.geometries
     rows = rows.reshape(len(rows), -1)
-    noise = np.concatenate([
-        np.tile(h.energy_noise[case.data.source] ** 2, len(case.alf)), np.repeat(
-            h.gradient_noise[case.data.source[case.data.with_gradient]] ** 2,
-            case.data.directions.shape[2],
-        ),
-    ])
-    k = rows @ case.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T + np.diag(noise)
+    k = rows @ case.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T + np.diag(case.noise(h))
     expected = y.T @ np.linalg.solve(k, y)
     np.testing.assert_allclose(whole.T @ whole, expected, rtol=1e-8)
 

@@ -14,7 +14,7 @@ from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, shared_model
-from ase_fflux.model.shared import Shared, SharedProcess
+from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
 
 WATER = np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]])
@@ -23,10 +23,10 @@ FLUOROMETHANE = np.array([
     [1.94, 0.0, -0.67], [-0.97, 1.68, -0.67], [-0.97, -1.68, -0.67],
 ])
 MOLECULES = {"water": ("OHH", [8, 1, 1], WATER), "CH3F": ("CFHHH", [6, 9, 1, 1, 1], FLUOROMETHANE)}
-ENERGY_NOISE, GRADIENT_NOISE = 2e-3, 1e-3
+ENERGY_NOISE, GRADIENT_NOISE, TOTAL_NOISE = 2e-3, 1e-3, 3e-3
 
 
-def make(molecule, symmetric=True, n=6, seed=0):
+def make(molecule, symmetric=True, n=6, seed=0, with_energies=None, with_total=()):
     """A model whose last label has no gradient."""
     symbols, numbers, shape = MOLECULES[molecule]
     rng = np.random.default_rng(seed)
@@ -35,16 +35,25 @@ def make(molecule, symmetric=True, n=6, seed=0):
     geometries = shape + 0.15 * rng.normal(size=(n, *shape.shape))
     gradient_weights = rng.normal(size=geometries.shape)
     gradient_weights[-1] = 0.0
+    totals, having = None, np.arange(n)
+    if with_energies is not None:
+        having = np.array(with_energies, dtype=int)
+        totals = Totals(np.zeros(n), (TOTAL_NOISE,), having)
+        totals.weights[list(with_total)] = rng.normal(size=len(with_total))
     processes = []
     for atoms in symmetry.classes(alf):
         theta = rng.uniform(0.05, 0.3, n_features(len(shape)))[atoms.tie]
         weights = rng.normal(size=(1, len(atoms.atoms), n))
+        if totals is not None:
+            weights[:, :, np.setdiff1d(np.arange(n), having)] = 0.0
+            weights += totals.weights
         processes.append(SharedProcess(
             atoms, (ENERGY,), Kernel.periodic_on_phi(theta), np.zeros(1), weights, 1e-6,
             rng.uniform(0.2, 0.6),
         ))
     shared = Shared(
-        symmetry, tuple(processes), gradient_weights, (ENERGY_NOISE,), (GRADIENT_NOISE,)
+        symmetry, tuple(processes), gradient_weights, (ENERGY_NOISE,), (GRADIENT_NOISE,),
+        totals=totals,
     )
     return shared_model(molecule, tuple(symbols), alf, shared, shape, geometries)
 
@@ -67,6 +76,10 @@ class Dense:
         self.index = {p: i for i, p in enumerate(shared.processes)}
         self.n = len(model.geometries)
         self.with_gradient = np.flatnonzero(shared.gradient_weights.any(axis=(1, 2)))
+        self.with_energies, self.with_total = np.arange(self.n), []
+        if shared.totals is not None:
+            self.with_energies = shared.totals.with_energies
+            self.with_total = np.flatnonzero(shared.totals.weights)
 
     def operations(self, atom):
         """Those that carry the frame of the first atom of a class to that of an atom."""
@@ -126,38 +139,46 @@ class Dense:
             return rows.reshape(3 * n_atoms, -1)
 
         observed = np.vstack([
-            *(energies(slots[j]) for j in range(self.n)),
+            *(energies(slots[j]) for j in self.with_energies),
+            *(energies(slots[j]).sum(axis=0) for j in self.with_total),
             *(gradient(slots[j]) for j in self.with_gradient),
         ])
         asked = np.vstack([energies(slots[-1]), gradient(slots[-1])])
         k = self.latent(np.array(points))
-        n_energies = self.n * n_atoms
+        n_energies, t = len(self.with_energies) * n_atoms, len(self.with_total)
         noise = np.full(len(observed), GRADIENT_NOISE**2)
         noise[:n_energies] = ENERGY_NOISE**2
+        noise[n_energies : n_energies + t] = TOTAL_NOISE**2
         signal = observed @ k @ observed.T
         inverse = np.linalg.inv(signal + np.diag(noise))
         cross = observed @ k @ asked.T
         constant = np.array([[self.processes[a] is p for a in range(n_atoms)] for p in self.index])
         h = np.zeros((len(self.index), len(observed)))
-        h[:, :n_energies] = np.tile(constant, self.n)
+        h[:, :n_energies] = np.tile(constant, len(self.with_energies))
+        h[:, n_energies : n_energies + t] = constant.sum(axis=1)[:, None]
         h_asked = np.zeros((len(self.index), len(asked)))
         h_asked[:, :n_atoms] = constant
+        if not n_energies:  # one mean for all atoms
+            h, h_asked = h.sum(axis=0)[None], h_asked.sum(axis=0)[None]
         mean = np.linalg.inv(h @ inverse @ h.T)
         weights = inverse @ (cross + h.T @ mean @ (h_asked - h @ inverse @ cross))
         # these weights on labels whose noise is zero in the sum over the atoms
         true_noise = np.diag(noise)
         true_noise[:n_energies, :n_energies] -= np.kron(
-            np.eye(self.n), np.full((n_atoms, n_atoms), ENERGY_NOISE**2 / n_atoms)
+            np.diag(~np.isin(self.with_energies, self.with_total)).astype(float),
+            np.full((n_atoms, n_atoms), ENERGY_NOISE**2 / n_atoms),
         )
         mixed = weights.T @ cross
         return asked @ k @ asked.T - mixed - mixed.T + weights.T @ (signal + true_noise) @ weights
 
 
-@pytest.mark.parametrize(
-    "molecule, symmetric", [("water", False), ("water", True), ("CH3F", False), ("CH3F", True)]
-)
-def test_covariance_by_definition(molecule, symmetric):
-    model = make(molecule, symmetric)
+@pytest.mark.parametrize("molecule, symmetric, options", [
+    ("water", False, {}), ("water", True, {}), ("CH3F", False, {}), ("CH3F", True, {}),
+    ("CH3F", True, dict(with_energies=[], with_total=range(6))),
+    ("water", True, dict(with_energies=[0, 2, 3], with_total=[1, 2, 4])),
+])
+def test_covariance_by_definition(molecule, symmetric, options):
+    model = make(molecule, symmetric, **options)
     x = query(model)
     expected = Dense(model).posterior(x)
     found, directions = Posterior(model).covariance(x)
@@ -173,7 +194,8 @@ def test_covariance_by_definition(molecule, symmetric):
     total = expected[:n_atoms, :n_atoms].sum()
     assert (stated.energy / posterior.scale) ** 2 == pytest.approx(total, rel=1e-4)
     atomic = (stated.energies / posterior.energy_scale) ** 2
-    assert atomic == pytest.approx(variances[:n_atoms] + ENERGY_NOISE**2, rel=1e-4)
+    noise = 0.0 if model.shared.latent else ENERGY_NOISE**2
+    assert atomic == pytest.approx(variances[:n_atoms] + noise, rel=1e-4)
     forces = (stated.forces.ravel() / posterior.scale) ** 2
     assert forces == pytest.approx(variances[n_atoms:], rel=1e-3, abs=1e-8)
 
@@ -278,6 +300,52 @@ def test_left_out_is_what_training_without_it_gives(molecule):
     expected, found = expected[n_atoms:, n_atoms:], covariance[n_atoms:, n_atoms:]
     expected += 1e-8 * np.eye(len(expected))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("with_energies", [[], [1, 3, 4]])
+def test_left_out_totals(make_labels, observe, shapes, made_up_hyperparameters, with_energies):
+    """Errors of a total, its gradient and the atomic energies at a label, by training without it.
+
+    Where no label has atomic energies their class means are not known, but that of the total.
+    """
+    labels = make_labels("fluoromethane", 7)
+    case = observe(
+        labels, shapes["fluoromethane"][1], with_energies=np.array(with_energies, dtype=int),
+        with_total=np.arange(7),
+    )
+    h = made_up_hyperparameters(case.data)
+    here = [0, 1, 2, 4, 5, 6]
+
+    def trained(data, geometries):
+        found = solve(data, h)
+        compact = Shared(
+            case.symmetry, tuple(found.processes), found.gradient_weights, tuple(h.energy_noise),
+            tuple(h.gradient_noise),
+            totals=Totals(found.total_weights, tuple(h.total_noise), found.with_energies),
+        )
+        return shared_model(
+            "toy", labels.symbols, case.alf, compact, labels.geometries[0], geometries
+        )
+
+    whole = trained(case.data, labels.geometries)
+    without = trained(case.data.select(np.array(here)), labels.geometries[here])
+    (errors, covariance), = Posterior(whole).left_out([3])
+    numbers = MOLECULES["CH3F"][1]
+    forcefield = ForceField([without])
+    assignment = forcefield.match(labels.geometries[3], numbers, explicit=[list(range(5))])
+    predicted = forcefield.evaluate(labels.geometries[3], numbers, assignment=assignment)
+    directions = case.data.directions[3]
+    expected = [labels.energies[3] - predicted.energy]
+    expected += list((labels.gradients[3] + predicted.forces).ravel() @ directions)
+    if with_energies:
+        order = [a for c in case.data.classes for a in c.atoms]
+        expected = [*(labels.atomic_energies[3] - predicted.energies)[order], *expected]
+    np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-7)
+    assert covariance.shape == (len(expected),) * 2
+    there, _ = Posterior(without).covariance(labels.geometries[3])
+    there = there[5:, 5:] + h.gradient_noise[0] ** 2 * np.eye(len(directions.T))
+    found = covariance[-len(there):, -len(there):]
+    np.testing.assert_allclose(found, there, rtol=0, atol=1e-6 * there.max())
 
 
 def test_scales_tell_how_errors_compare_with_what_is_expected(fluoromethane):
