@@ -20,7 +20,7 @@ from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
 from ase_fflux.model.molecule import MoleculeModel, shared_model
-from ase_fflux.model.shared import Shared
+from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.jobs import run_jobs
@@ -32,7 +32,7 @@ SHARE = 0.5
 
 _SEARCH = 5.0
 """Operations of the likelihood with its gradient, relative to a solution of the same labels."""
-_NOISE = "variance", "energy_noise", "gradient_noise"
+_NOISE = "variance", "energy_noise", "gradient_noise", "total_noise"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class JointTrainer:
     Parameters
     ----------
     dataset : Dataset
-        Labels.
+        Labels. Without atomic energies these are latent: whatever makes up totals and gradients.
     reference : (N, 3) array
         A minimum (bohr), which tells bonds, local frames and symmetry.
     training : JointTraining
@@ -99,7 +99,7 @@ class JointTrainer:
     Raises
     ------
     FFLUXError
-        Labels without energies, atomic energies or gradients, or that cannot be true.
+        Labels without total energies or gradients, or that cannot be true.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class JointTrainer:
         folder: Path | None = None, source: np.ndarray | None = None,
         moment_labels: Dataset | None = None,
     ):
-        if missing := dataset.missing(("energies", "atomic_energies", "gradients")):
+        if missing := dataset.missing(("energies", "gradients")):
             raise TrainingError(
-                f"the labels have no {' and no '.join(missing)}: the joint process learns atomic "
-                "energies and gradients together"
+                f"the labels have no {' and no '.join(missing)}: the joint process learns energies "
+                "and gradients together"
             )
         believe(dataset)
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
@@ -130,16 +130,18 @@ class JointTrainer:
         d = self.dataset.select(labels)
         return joint_data(
             d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
-            source=None if self.source is None else self.source[labels],
+            source=None if self.source is None else self.source[labels], totals=d.energies,
         )
 
     @property
     def plan(self) -> str:
         """Size, memory and time of the solution, in words."""
-        energies, gradients = self.data.n_observed
+        energies, coupling = self.data.n_observed
+        totals = len(self.data.with_total)
+        parts = "latent atomic" if self.data.latent else f"{energies} atomic"
         return (
-            f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {energies} atomic "
-            f"energies and {gradients} components of gradients, "
+            f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {parts} energies, "
+            f"{totals} totals and {coupling - totals} components of gradients, "
             f"{solution_cost(self.data).memory / 1e9:.2g} of {self.memory:g} GB, about "
             f"{max(self.seconds, 1.0):.0f} s on {self.threads} thread{'s'[:self.threads - 1]} to "
             "search and solve"
@@ -161,7 +163,10 @@ class JointTrainer:
         d = self.dataset
         trained_on = fingerprint(
             d.geometries.reshape(len(d), -1),
-            np.hstack([d.atomic_energies, d.gradients.reshape(len(d), -1)]),
+            np.hstack([
+                d.energies[:, None], *([] if d.atomic_energies is None else [d.atomic_energies]),
+                d.gradients.reshape(len(d), -1),
+            ]),
             self.training.energies,
             [self.alf, self.symmetry.permutations, self.symmetry.mirrored, self.data.source],
         )
@@ -225,6 +230,9 @@ class JointTrainer:
             tuple(h.energy_noise.tolist()), tuple(h.gradient_noise.tolist()),
             None if self.source is None else chosen(self.source),
             self.moment_labels.geometries if moments and self.moment_labels is not None else None,
+            Totals(
+                energies.total_weights, tuple(h.total_noise.tolist()), energies.with_energies
+            ),
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,
@@ -235,6 +243,7 @@ class JointTrainer:
         """Settings and what the search took, for a provenance; JSON-able, without times."""
         return {
             "energies": self.training.energies.record(),
+            "atomic_energies": "latent" if self.data.latent else "observed",
             "gradients": energies.n_gradients,
             "gradients_left_out": len(energies.gradient_weights) - energies.n_gradients,
             "memory_gb": self.memory,

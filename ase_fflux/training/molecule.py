@@ -41,17 +41,20 @@ def local_properties(dataset: Dataset, alf: np.ndarray, atom: int) -> tuple[np.n
     features : (n, F) array
         bohr and radian.
     targets : (1 + M, n) array
-        Its energy and its moments in its local frame (atomic units); of a diatomic
-        molecule they have axial symmetry.
+        Its energy, where it is there, and its moments in its local frame (atomic units); of a
+        diatomic molecule they have axial symmetry.
     """
     inputs, frames = features_and_frames(dataset.geometries, alf, atom)
+    energies = np.empty((0, len(dataset)))
+    if dataset.atomic_energies is not None:
+        energies = dataset.atomic_energies[None, :, atom]
     if dataset.moments is None:
-        return inputs, dataset.atomic_energies[None, :, atom]
+        return inputs, energies
     moments = np.ascontiguousarray(dataset.moments[:, atom])
     local, _ = adjoint_to_local(frames, np.zeros_like(moments), moments)
     if len(alf) == 2:
         local = axial_moments(local)
-    return inputs, np.vstack([dataset.atomic_energies[:, atom], local.T])
+    return inputs, np.vstack([energies, local.T])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,8 @@ class AtomTargets:
     features : (n, F) array
         bohr and radian.
     targets : dict of str to (n,) array
-        Its energy ``iqa`` and its moments in its local frame, by name (atomic units).
+        Its energy ``iqa``, where labels have it, and its moments in its local frame, by name
+        (atomic units).
     """
 
     atom: int
@@ -78,7 +82,8 @@ class AtomTargets:
 
 def molecule_targets(dataset: Dataset, alf: np.ndarray) -> list[AtomTargets]:
     """All atoms of a labelled molecule with local frames alf (N, 3)."""
-    names = (ENERGY, *MOMENT_NAMES[: n_moments(dataset.rank)])
+    energy = () if dataset.atomic_energies is None else (ENERGY,)
+    names = (*energy, *MOMENT_NAMES[: n_moments(dataset.rank)])
     found = []
     for atom, symbol in enumerate(dataset.symbols):
         inputs, targets = local_properties(dataset, alf, atom)

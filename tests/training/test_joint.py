@@ -194,7 +194,8 @@ def test_without_symmetry_every_atom_is_alone(labels, minimum):
 
 def test_plan_has_the_sizes(trainer):
     assert trainer.plan.startswith(
-        "24 labels, 6 symmetry operations: 120 atomic energies and 216 components of gradients, "
+        "24 labels, 6 symmetry operations: 120 atomic energies, 24 totals and 216 components of "
+        "gradients, "
     )
     assert " GB, about 1 s on " in trainer.plan
 

@@ -68,6 +68,11 @@ class JointData:
         return sum(len(p.columns) for p in self.points)
 
     @property
+    def with_both(self) -> np.ndarray:
+        """Labels whose atomic energies and total energy are observed."""
+        return np.intersect1d(self.with_energies, self.with_total)
+
+    @property
     def latent(self) -> bool:
         """Whether no label has atomic energies."""
         return not len(self.with_energies)
@@ -124,8 +129,8 @@ def joint_data(
     source : (n,) int array, optional
         Numbers of the sources of the labels, from 0; default: one source.
     totals : (n,) array, optional
-        Total energies (hartree), to be observed beside or in place of atomic energies, which sum
-        to them within their noise alone.
+        Total energies (hartree), to be observed in place of atomic energies or beside them: the
+        noise of these then cancels in the total (`joint.system`).
 
     Raises
     ------

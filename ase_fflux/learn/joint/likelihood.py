@@ -117,6 +117,10 @@ class JointLikelihood:
                 (h.total_noise, data.with_total, trace[:t]),
             ) if level is not None
         ]
+        if data.totals is not None:  # sums of atomic energies count once
+            both, sums = data.source[data.with_both], sum(system.twice())
+            for noise, squares in zip((by_noise[0], by_noise[2]), system.twice(), strict=True):
+                noise -= np.bincount(both, squares / sums, self.n_sources)
         return system.negative_log_likelihood, np.concatenate([*by_theta, by_variance, *by_noise])
 
     def _energies(self, system, a, inverse, beta):

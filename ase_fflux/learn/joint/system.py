@@ -12,6 +12,16 @@ of the size of totals and gradients alone. Everything follows from its Cholesky 
 the K_a: the dual weights, the constant means (generalised least squares), the likelihood,
 variances. Labels without atomic energies have no part in the K_a; where no label has any, S is S_0.
 
+A label with atomic energies and their total has a noise of the atoms that is large, but cancels in
+their sum: how an energy is divided among atoms is resolved by their features less well than the
+energy itself. With sigma that of an atom and tau that of the total, the covariance C of the noise
+of N atomic energies is
+
+.. math:: C^{-1} = \sigma^{-2} I + \tau^{-2} 1 1^T,
+
+the same as independent noise sigma and their sum observed once more with noise tau, but for the
+likelihood, in which the sum must not count twice: ln(tau^2 + N sigma^2) / 2 is taken from it.
+
 Total energies alone do not tell the means of the classes, but the mean of the total: atoms then
 share it in equal parts, whatever their element.
 """
@@ -125,6 +135,14 @@ class JointFactor:
                 blas.dsyrk(-1.0, x.T, beta=1.0, c=schur.T, lower=0, overwrite_c=1)
         self.schur_factor = cholesky(schur)
 
+    def twice(self) -> tuple[np.ndarray, np.ndarray]:
+        """N sigma^2 and tau^2 of the labels that have atomic energies and their total."""
+        h, data = self.hyperparameters, self.data
+        if data.totals is None:
+            return np.empty(0), np.empty(0)
+        source = data.source[data.with_both]
+        return data.n_atoms * h.energy_noise[source] ** 2, h.total_noise[source] ** 2
+
     def half_solved(self, energies: list[np.ndarray], coupling: np.ndarray):
         """L^-1 y for the whole factor L and R right-hand sides.
 
@@ -227,4 +245,5 @@ class JointSystem(JointFactor):
         squares = v @ v + sum(r @ r for r in residuals)
         factors = [*self.energy_factors, self.schur_factor]
         determinant = sum(2.0 * np.log(np.diagonal(f)).sum() for f in factors)
+        determinant -= np.log(sum(self.twice())).sum()
         self.negative_log_likelihood = 0.5 * float(squares + determinant)

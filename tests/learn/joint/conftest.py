@@ -118,12 +118,15 @@ class Case:
         constant = rows @ latent.reshape(rows.shape[1], -1)
         basis = np.ones((len(data.classes), 1)) if data.latent else np.eye(len(data.classes))
         constant = constant @ basis
-        half = np.linalg.cholesky(k)
-        c = np.linalg.solve(half, constant)
-        mean = np.linalg.lstsq(c, np.linalg.solve(half, y))[0]
+        solved = np.linalg.solve(k, constant)
+        mean = np.linalg.solve(constant.T @ solved, solved.T @ y)
         residual = y - constant @ mean
         weights = np.linalg.solve(k, residual)
         value = 0.5 * (residual @ weights + np.linalg.slogdet(k)[1])
+        if data.totals is not None:
+            source = data.source[np.intersect1d(data.with_energies, data.with_total)]
+            sums = h.total_noise[source] ** 2 + len(self.alf) * h.energy_noise[source] ** 2
+            value -= 0.5 * np.log(sums).sum()
         return basis @ mean, weights, value
 
     def predicted(self, h, x):

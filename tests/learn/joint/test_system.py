@@ -81,6 +81,45 @@ def test_weights_means_and_likelihood_are_those_of_dense_matrices(case, h):
     assert system.negative_log_likelihood == pytest.approx(value, rel=1e-9)
 
 
+def test_a_total_beside_atomic_energies_is_noise_that_cancels_in_their_sum(
+    make_case, made_up_hyperparameters
+):
+    """Likelihood, means and weights are those of atomic energies alone, their noise correlated."""
+    case = make_case("formaldehyde", 5, with_total=np.arange(5))
+    h = made_up_hyperparameters(case.data)
+    n, n_atoms, t = 5, 4, 5
+    rows = case.observed().reshape(-1, 4 * n * n_atoms)
+    rows = np.delete(rows, np.arange(n * n_atoms, n * n_atoms + t), axis=0)
+    noise = np.diag(np.delete(case.noise(h), np.arange(n * n_atoms, n * n_atoms + t)))
+    one = np.eye(n_atoms) / h.energy_noise[0] ** 2 + 1.0 / h.total_noise[0] ** 2
+    noise[: n * n_atoms, : n * n_atoms] = np.kron(np.linalg.inv(one), np.eye(n))
+    x = case.labels.geometries
+    k = rows @ case.covariance(h, x, x).reshape(rows.shape[1], -1) @ rows.T + noise
+    order = [a for c in case.data.classes for a in c.atoms]
+    y = np.concatenate([
+        case.labels.atomic_energies[:, order].T.ravel(),
+        *(case.labels.gradients[j].ravel() @ case.data.directions[j] for j in range(n)),
+    ])
+    constant = np.zeros((len(y), len(case.data.classes)))
+    owner = np.repeat(np.arange(len(case.data.classes)), [
+        n * len(c.atoms) for c in case.data.classes
+    ])
+    constant[np.arange(n * n_atoms), owner] = 1.0
+    solved = np.linalg.solve(k, constant)
+    mean = np.linalg.solve(constant.T @ solved, solved.T @ y)
+    residual = y - constant @ mean
+    weights = np.linalg.solve(k, residual)
+    value = 0.5 * (residual @ weights + np.linalg.slogdet(k)[1])
+    system = JointSystem(case.data, h)
+    np.testing.assert_allclose(system.mean, mean, rtol=1e-9)
+    assert system.negative_log_likelihood == pytest.approx(value, rel=1e-9)
+    found = np.concatenate([
+        *((w + system.total_weights).ravel() for w in system.energy_weights),
+        system.gradient_weights.ravel(),
+    ])
+    np.testing.assert_allclose(found, weights, rtol=0, atol=1e-7 * np.abs(weights).max())
+
+
 def test_predictions_are_those_of_dense_matrices(case, h, make_labels):
     """From the weights to the energies and gradients that the calculator gives."""
     molecule = {2: "nitrogen", 3: "water", 4: "formaldehyde", 5: "fluoromethane"}[len(case.alf)]
