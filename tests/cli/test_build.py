@@ -66,7 +66,7 @@ def test_report(capsys):
     (line,) = [line for line in said.splitlines() if line.strip().startswith("energy RMSE")]
     assert float(line.split()[2]) < 1 and line.endswith("kJ/mol")
     plan, *_ = said.splitlines()
-    assert plan.startswith("24 labels, 4 symmetry operations: 72 atomic energies and 72 components")
+    assert plan.startswith("24 labels, 4 symmetry operations: 72 atomic energies, 24 totals and ")
     *_, advice = said.splitlines()
     assert advice.startswith("held-out force RMSE ") and " eV/A with 24 labels: " in advice
     assert "0.02 eV/A" in advice  # the goal

@@ -479,7 +479,8 @@ def test_plan_is_said_before_training(folder, finished, tmp_path, monkeypatch):
         water(tmp_path, say=said.append)
     (plan,) = said
     assert plan.startswith(
-        "40 labels, 4 symmetry operations: 120 atomic energies and 120 components of gradients"
+        "40 labels, 4 symmetry operations: 120 atomic energies, 40 totals and 120 components of "
+        "gradients"
     )
 
 
