@@ -1,19 +1,17 @@
 """Run directories of DL_FFLUX as Atoms with their calculator, and back."""
 
 import warnings
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from ase.units import fs
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning, GeometryError, TopologyError
 from ase_fflux.base.units import BOHR
 from ase_fflux.calculator import FFLUX
 from ase_fflux.forcefield import ForceField
-from ase_fflux.forcefield.described import pair_parameters
+from ase_fflux.forcefield.described import pairs_between
 from ase_fflux.forcefield.interactions.electrostatics import ACCURACY, Electrostatics
 from ase_fflux.forcefield.interactions.pairs import ShortRange
 from ase_fflux.formats.dl_poly import RunDirectory, read_run_directory
@@ -148,7 +146,10 @@ def write_dlpoly(directory: str | Path, atoms: Atoms, forcefield: ForceField | N
         masses=[own[0] for own in masses],
         positions=atoms.positions[order], cell=atoms.cell.array, pbc=atoms.pbc,
         velocities=velocities,
-        potentials=_potentials(pairs, {name for k in there for name in types[k]}),
+        potentials={} if pairs is None else {
+            key: potential for key, potential in pairs_between(pairs).items()
+            if set(key) <= {name for k in there for name in types[k]}
+        },
         cutoff=cutoff, shifted=pairs is not None and pairs.shifted and pairs.cutoff is not None,
         keyword=keyword, rank=rank, accuracy=accuracy,
     ))
@@ -176,19 +177,6 @@ def _types(forcefield: ForceField, pairs: ShortRange | None) -> list[tuple[str, 
     for model in forcefield.models:
         found.append(tuple(names[: len(model.symbols)]))
         names = names[len(model.symbols):]
-    return found
-
-
-def _potentials(pairs: ShortRange | None, there: set[str]) -> dict:
-    """The pair potentials between names that are there, mixed ones too."""
-    if pairs is None:
-        return {}
-    labels = pairs.names or tuple(chemical_symbols[k] for k in pairs.numbers)
-    found = {}
-    for a, b in combinations_with_replacement(range(len(labels)), 2):
-        potential = pair_parameters(pairs, a, b)
-        if potential is not None and {labels[a], labels[b]} <= there:
-            found[labels[a], labels[b]] = potential
     return found
 
 

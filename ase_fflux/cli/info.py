@@ -8,7 +8,9 @@ from ase_fflux.cli.list import bundled, table
 _DESCRIPTION = """\
 Print what a model describes and where it comes from: atoms with their local frames, properties,
 number of training points, symmetry and noise levels where equivalent atoms share processes, label
-source, training protocol, errors on the test set. Without a model, list those that are bundled.
+source, training protocol, errors on the test set. Of a force-field file (.toml) or a run directory
+of DL_FFLUX: its species, electrostatics and pair potentials, mixed ones too. Without a model, list
+those that are bundled.
 """
 
 _EPILOG = """\
@@ -37,19 +39,65 @@ def add_parser(subparsers) -> None:
         "model",
         nargs="?",
         metavar="MODEL",
-        help="bundled name, .fflux bundle or directory of .model files",
+        help="bundled name, .fflux bundle, directory of .model files, force-field file or run "
+        "directory",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the description of one model, or what `fflux list` does."""
+    from ase_fflux.forcefield.loading import describes_all
     from ase_fflux.formats.locate import find_model, load_molecule
 
     if args.model is None:
         print("\n".join(table(bundled())))
         return
+    if describes_all(args.model):
+        print("\n".join(_force_field(args.model)))
+        return
     path = find_model(args.model)
     print("\n".join(_description(load_molecule(path), path)))
+
+
+def _force_field(path: str) -> list[str]:
+    """What a force-field file or run directory says, pair potentials with those that are mixed."""
+    from ase_fflux.base.units import BOHR
+    from ase_fflux.forcefield.described import described, pairs_between
+    from ase_fflux.forcefield.loading import read_description
+
+    description = read_description(path)
+    forcefield = described(description)
+    rows = [("species", "model", "types of atoms", "what it is")]
+    for entry, model in zip(description.species, forcefield.models, strict=True):
+        types = " ".join(entry.types or model.symbols)
+        rows.append((model.name, str(entry.model), types, _summary(model)))
+    lines = [str(path), "", *aligned(rows), ""]
+    for interaction in forcefield.interactions:
+        if interaction.name == "electrostatic":
+            which = f"all moments up to {_RANKS[interaction.rank]} (rank {interaction.rank})"
+            if interaction.level is not None:
+                which = f"level {interaction.level}, of clusters"
+            else:
+                which += f"; Ewald sums to {interaction.accuracy:g} relative"
+            lines.append(f"electrostatics: {which}")
+    if not description.electrostatics:
+        lines.append("electrostatics: off")
+    if description.pairs is None:
+        return [*lines, "pair potentials: none"]
+    pairs = forcefield.interactions[-1]
+    end = "no cut-off"
+    if pairs.cutoff is not None:
+        kind = "force-shifted" if pairs.shifted else "plain"
+        end = f"{kind} at {pairs.cutoff * BOHR:g} A{', with tail corrections' * pairs.tail}"
+    mixing = description.pairs.mixing
+    lines.append(f"pair potentials: {end}; {f'mixed by {mixing}' if mixing else 'not mixed'}")
+    rows = [("pair", "potential", "parameters (eV, A)")]
+    for (a, b), (kind, values) in pairs_between(pairs).items():
+        names = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}[kind]
+        rows.append((f"{a}-{b}", kind, ", ".join(
+            f"{name} {value:.6g}" for name, value in zip(names, values, strict=True)
+        )))
+    return [*lines, *aligned(rows)]
 
 
 def _summary(model) -> str:

@@ -16,6 +16,7 @@ from ase_fflux.base.errors import FFLUXError, FFLUXWarning, reason
 from ase_fflux.base.text import printable
 
 VERBS = {
+    "sp": "energy, forces and moments of geometries as they are",
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "md": "molecular dynamics, at constant energy, temperature or pressure",

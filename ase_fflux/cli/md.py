@@ -107,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
         pressure=args.pressure, barostat=args.barostat, barostat_time=args.barostat_time,
         equilibration=args.equilibration, uncertainty=args.uncertainty,
     )
-    atoms, description = options.geometry_of(args)
-    atoms.calc = options.build_calculator(args)
+    atoms, description = options.system_of(args)
     _keep_assignment(atoms)
     if args.uncertainty:
         options.first_uncertainty(atoms)

@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.units import KJ_PER_MOL
     from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files
 
-    atoms, description = options.geometry_of(args)
-    atoms.calc = options.build_calculator(args)
+    atoms, description = options.system_of(args)
     # what does not fit the model is found before any file is touched
     atoms.get_forces()
     if args.uncertainty:

@@ -10,20 +10,21 @@ from ase_fflux.base.text import printable
 from ase_fflux.cli.progress import progress as progress
 
 
-def add_geometry(parser: argparse.ArgumentParser) -> None:
-    """The input file and which of its frames."""
+def add_geometry(parser: argparse.ArgumentParser, index: int | None = -1) -> None:
+    """The input file and which of its frames; all of them by default where ``index`` is None."""
     parser.add_argument(
         "geometry",
         metavar="FILE",
-        help="geometry in any format that ASE reads (xyz, traj, cif, POSCAR, ...); - is the "
-        "standard input",
+        help="geometry in any format that ASE reads (xyz, traj, cif, POSCAR, ...), or a run "
+        "directory of DL_FFLUX; - is the standard input",
     )
     parser.add_argument(
         "--index",
         type=int,
-        default=-1,
+        default=index,
         metavar="I",
-        help="frame of a file with several, counted from 0, negative from the end (default: last)",
+        help="frame of a file with several, counted from 0, negative from the end (default: "
+        f"{'all' if index is None else 'last'})",
     )
     add_reading(parser)
 
@@ -49,10 +50,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         action="append",
-        required=True,
         metavar="MODEL",
-        help="bundled name (such as ethanol), .fflux bundle or directory of .model files; "
-        "give it again for each further species",
+        help="bundled name (such as ethanol), .fflux bundle or directory of .model files, given "
+        "again for each further species; or a force-field file (.toml) of several species; needed "
+        "unless FILE is a run directory, which has its own",
     )
     parser.add_argument(
         "--min-coverage",
@@ -250,6 +251,87 @@ def read_geometry(file: str, index: int = -1, format: str | None = None, vacuum:
 def geometry_of(args: argparse.Namespace):
     """`read_geometry` with `add_geometry`'s arguments."""
     return read_geometry(args.geometry, args.index, args.format, args.vacuum)
+
+
+def system_of(args: argparse.Namespace):
+    """What `add_geometry`'s and `add_model`'s arguments stand for together.
+
+    Of a run directory of DL_FFLUX, what is done otherwise is printed, and ``args.model`` becomes
+    the directory.
+
+    Returns
+    -------
+    atoms : Atoms
+        With its calculator.
+    description : str
+        Of the file and what is in it.
+    """
+    run = run_directory_of(args)
+    if run is None:
+        _require_model(args)
+        atoms, description = geometry_of(args)
+        atoms.calc = build_calculator(args)
+        return atoms, description
+    from ase_fflux.run_directory import atoms_of
+
+    for line in (*run.control.notes, *run.control.unknown):
+        print(line)
+    atoms = atoms_of(run)
+    atoms.calc.set(min_coverage=args.min_coverage, on_low_coverage=args.on_low_coverage)
+    return atoms, f"{printable(args.geometry)} ({atoms.get_chemical_formula()})"
+
+
+def frames_of(args: argparse.Namespace):
+    """As `system_of`, of all frames unless one is asked for: frames, description, calculator."""
+    from ase_fflux.formats.geometry import read_frames
+
+    if args.index is not None or run_directory_of(args) is not None:
+        atoms, description = system_of(args)
+        calculator, atoms.calc = atoms.calc, None
+        return [atoms], description, calculator
+    _require_model(args)
+    frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
+    count = f"{len(frames)} frames, " if len(frames) > 1 else ""
+    description = f"{printable(args.geometry)} ({count}{frames[0].get_chemical_formula()})"
+    return frames, description, build_calculator(args)
+
+
+def run_directory_of(args: argparse.Namespace):
+    """The run directory that FILE is, or None; sets ``args.model`` to it.
+
+    Raises
+    ------
+    FFLUXError
+        One that cannot be read, or arguments that it has its own of.
+    """
+    from ase_fflux.formats.dl_poly import is_run_directory, read_run_directory
+
+    if not is_run_directory(args.geometry):
+        return None
+    given = [
+        name for name, usual in (
+            ("--model", None), ("--no-electrostatics", True), ("--level", None), ("--rank", None),
+            ("--short-range", None), ("--short-range-cutoff", None), ("--format", None),
+            ("--vacuum", False),
+        )
+        if getattr(args, name.removeprefix("--no-" if usual is True else "--").replace("-", "_"))
+        not in (usual, [args.geometry])
+    ]
+    if given:
+        raise FFLUXError(
+            f"{printable(args.geometry)} is a run directory of DL_FFLUX, whose files say how "
+            f"molecules interact: leave {', '.join(given)} away"
+        )
+    args.model = [args.geometry]
+    return read_run_directory(args.geometry)
+
+
+def _require_model(args: argparse.Namespace) -> None:
+    if args.model is None:
+        raise FFLUXError(
+            "which model? Give --model: a bundled name, a .fflux bundle, a directory of .model "
+            "files or a force-field file"
+        )
 
 
 def build_calculator(args: argparse.Namespace):

@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
     from ase_fflux.simulate.vibrations.infrared import spectrum_grid
 
-    atoms, description = options.geometry_of(args)
-    atoms.calc = options.build_calculator(args)
+    atoms, description = options.system_of(args)
     files = OutputFiles(options.output_prefix(args, "-vib", geometries=False), SUFFIXES)
     files.require_apart(args.geometry)
     displacements = 6 * len(atoms)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import BOHR, HARTREE
@@ -119,19 +120,24 @@ def _coefficients(entries: PairEntries, a: str, b: str):
     return read_potential(f"{a}-{b}", {"lj": (np.sqrt(e1 * e2), sigma)})
 
 
-def pair_parameters(short_range: ShortRange, a: int, b: int):
-    """The potential between two rows of a `ShortRange`, as a file has it.
+def pairs_between(short_range: ShortRange) -> dict[tuple[str, str], tuple[str, tuple]]:
+    """The potentials of a `ShortRange` as a file has them, mixed ones too.
 
     Returns
     -------
-    str, tuple of float
-        Kind and parameters (eV, Angstrom): ``lj`` with epsilon and sigma, or ``buckingham`` with A,
-        rho and C; None where there is none.
+    dict
+        ``{(type, type): (kind, parameters)}`` by the names of types or elements, in eV and
+        Angstrom: ``lj`` with epsilon and sigma, ``buckingham`` with A, rho and C.
     """
-    c12, c6, amplitude, slope = short_range.coefficients[a, b]
-    if amplitude:
-        return "buckingham", (amplitude * HARTREE, BOHR / slope, c6 * HARTREE * BOHR**6)
-    if c12 and c6:
-        return "lj", (c6**2 / (4 * c12) * HARTREE, (c12 / c6) ** (1 / 6) * BOHR)
-    return None
-
+    names = short_range.names or tuple(chemical_symbols[k] for k in short_range.numbers)
+    found = {}
+    for a, b in itertools.combinations_with_replacement(range(len(names)), 2):
+        c12, c6, amplitude, slope = short_range.coefficients[a, b]
+        if amplitude or (c6 and not c12):
+            rho = BOHR / slope if slope else 1.0
+            values = amplitude * HARTREE, rho, c6 * HARTREE * BOHR**6
+            found[names[a], names[b]] = "buckingham", values
+        elif c12:
+            values = c6**2 / (4 * c12) * HARTREE, (c12 / c6) ** (1 / 6) * BOHR
+            found[names[a], names[b]] = "lj", values
+    return found

@@ -84,7 +84,8 @@ class _Source:
                 here = table + _keys(stripped.split("=")[0])
             else:
                 continue
-            same = len(here) if keys[: len(here)] == here else -1
+            common = min(len(here), len(keys))  # a table may be named by those inside it alone
+            same = common if keys[:common] == here[:common] else -1
             if same > best:
                 best, found = same, number
         return found

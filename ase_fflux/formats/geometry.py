@@ -98,6 +98,8 @@ def read_frames(
 
 def output_stem(file: str) -> str:
     """What names of output begin with: the file's name without folder and suffix."""
+    if os.path.isdir(file):  # a run directory: the name of . is elsewhere
+        return Path(file).resolve().name
     return "stdin" if file == STDIN else Path(file).stem
 
 

@@ -162,9 +162,8 @@ def test_wrong_arguments(arguments, capsys):
 
 
 def test_model_is_required(capsys):
-    with pytest.raises(SystemExit):
-        main(["opt", "water.xyz"])
-    assert "--model" in capsys.readouterr().err
+    assert main(["opt", "water.xyz"]) == 2
+    assert "which model? Give --model" in capsys.readouterr().err
 
 
 def test_help_teaches(capsys):

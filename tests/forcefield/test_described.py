@@ -4,7 +4,7 @@ import pytest
 from ase_fflux import ForceField
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import BOHR, HARTREE
-from ase_fflux.forcefield.described import pair_parameters, typed_pairs
+from ase_fflux.forcefield.described import pairs_between, typed_pairs
 from ase_fflux.formats.description import PairEntries
 
 LIKE = {("A", "A"): ("lj", (0.004, 3.0)), ("B", "B"): ("lj", (0.009, 2.0))}
@@ -20,18 +20,18 @@ def entries(potentials, **options):
 def test_mixing(rule, epsilon, sigma):
     pairs = typed_pairs(entries(LIKE, mixing=rule), ["B", "A", "A", "C"])
     assert pairs.names == ("A", "B", "C") and pairs.types.tolist() == [1, 0, 0, 2]
-    kind, values = pair_parameters(pairs, 0, 1)
+    kind, values = pairs_between(pairs)["A", "B"]
     assert kind == "lj" and values == pytest.approx((epsilon, sigma))
-    assert pair_parameters(pairs, 1, 1)[1] == pytest.approx((0.009, 2.0))
-    assert pair_parameters(pairs, 0, 2) is None
+    assert pairs_between(pairs)["B", "B"][1] == pytest.approx((0.009, 2.0))
+    assert ("A", "C") not in pairs_between(pairs)
 
 
 def test_listed_pairs_come_before_mixed_ones():
     listed = LIKE | {("A", "B"): ("buckingham", (80.0, 0.3, 2.0))}
     pairs = typed_pairs(entries(listed, mixing="geometric"), ["A", "B"])
-    kind, values = pair_parameters(pairs, 0, 1)
+    kind, values = pairs_between(pairs)["A", "B"]
     assert kind == "buckingham" and values == pytest.approx((80.0, 0.3, 2.0))
-    assert pair_parameters(typed_pairs(entries(LIKE), ["A", "B"]), 0, 1) is None
+    assert ("A", "B") not in pairs_between(typed_pairs(entries(LIKE), ["A", "B"]))
 
 
 @pytest.mark.parametrize("potentials, options, message", [

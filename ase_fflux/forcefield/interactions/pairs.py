@@ -8,7 +8,7 @@ vanish there, or plain. What a plain potential lacks beyond rc can be added to e
 a periodic cell as if the atoms there were spread evenly (`tail`).
 
 They are between elements (`ShortRange.from_dict`), or between types of atoms, as many as the models
-have sites (`ase_fflux.forcefield.pair_tables`).
+have sites (`ase_fflux.forcefield.described`).
 """
 
 from dataclasses import dataclass
