@@ -114,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.assess.validate import table
     from ase_fflux.base.claims import held
     from ase_fflux.base.machine import cores
+    from ase_fflux.cli.label import source_of
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
-    from ase_fflux.labels.references import label_source
     from ase_fflux.labels.sampling import STRIDE
     from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
@@ -148,10 +148,7 @@ def run(args: argparse.Namespace) -> int:
         ) if value
     ]:
         raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
-    source = label_source(
-        args.reference, charge=args.charge, spin=args.spin, method=args.method, basis=args.basis,
-        partition=args.partition,
-    )
+    source = source_of(args, spin=args.spin)
     try:
         with held(str(output).removesuffix(output.suffix), args.command):
             result = build(

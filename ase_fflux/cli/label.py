@@ -38,6 +38,19 @@ def add_source(parser: argparse.ArgumentParser, default: str) -> None:
         "6-31+G(d,p))")
     add("--partition", metavar="P",
         help="of PySCF: mbis, hirshfeld or qtaim (default: mbis)")
+    add("--dispersion", metavar="D",
+        help="of PySCF: d3bj or d4, added atom by atom; needs pip install 'ase-fflux[dispersion]' "
+        "(default: none)")
+
+
+def source_of(args: argparse.Namespace, **options):
+    """The label source that `add_source` chooses."""
+    from ase_fflux.labels.references import label_source
+
+    return label_source(
+        args.reference, charge=args.charge, method=args.method, basis=args.basis,
+        partition=args.partition, dispersion=args.dispersion, **options,
+    )
 
 
 def add_parser(subparsers) -> None:
@@ -68,15 +81,11 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.machine import cores
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.dataset import count_labels
-    from ase_fflux.labels.references import label_source
     from ase_fflux.workflows.labelling import label_geometries
 
     frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
     path = Path(options.prefix_of(args.output, output_stem(args.geometry) + "-labels.xyz"))
-    source = label_source(
-        args.reference, charge=args.charge, method=args.method, basis=args.basis,
-        partition=args.partition,
-    )
+    source = source_of(args)
     try:
         with held(path, args.command):
             found = label_geometries(

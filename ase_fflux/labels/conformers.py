@@ -110,7 +110,7 @@ def _descend(
         atoms = _optimised(waiting.pop(0), source, name, fmax, steps, progress)
         if any(_near(atoms, other) for other in (*saddles, *(m.atoms for m in below))):
             continue
-        with progress(f"second derivatives at {name}'s end", 1) as advance:
+        with progress(f"second derivatives, {name}", 1) as advance:
             hessian = source.hessian(atoms)
             advance(1)
         curvatures, modes = normal_modes(atoms, hessian)

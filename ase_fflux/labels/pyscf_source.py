@@ -14,10 +14,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from ase_fflux import __version__
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.machine import one_thread
 from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
 from ase_fflux.labels.body_frame import BodyFrame
+from ase_fflux.labels.dispersion import Dispersion
 from ase_fflux.labels.label import TOLERANCE, Label
 from ase_fflux.labels.source import Gives, Rejected
 from ase_fflux.labels.tblite_source import GFN2, describe
@@ -56,6 +58,8 @@ class PySCF:
         Basis set as PySCF names it; Pople's have Cartesian d functions, as in Gaussian.
     partition : {"mbis", "hirshfeld", "qtaim"}
         How the molecule is divided into atoms.
+    dispersion : {"d3bj", "d4"}, optional
+        Correction that is added, atom by atom.
     memory : float
         Megabytes for orbitals on the grid.
 
@@ -72,7 +76,7 @@ class PySCF:
 
     def __init__(
         self, charge: int = 0, spin: int | None = None, method: str = METHOD, basis: str = BASIS,
-        partition: str = PARTITION, memory: float = 4000.0,
+        partition: str = PARTITION, dispersion: str | None = None, memory: float = 4000.0,
     ):
         require_pyscf()
         if partition not in WORST:
@@ -85,14 +89,19 @@ class PySCF:
         check_functional(method)
         self.charge, self.spin = charge, 0
         self.functional, self.basis, self.partition = method, basis, partition
-        self.method = f"{method}/{basis}"
+        self.dispersion = Dispersion(dispersion, method, charge) if dispersion else None
+        corrected = f"{method}-{self.dispersion.name}" if dispersion else method
+        self.method = f"{corrected}/{basis}"
         self._cartesian = basis.replace("-", "").startswith(("6", "3", "4"))
         self._memory = memory
         self.settings = {
             "charge": charge, "cartesian": self._cartesian, "fitting": "density fitting, jkfit",
             "grid": "{} x {} unpruned".format(*GRID), "converged": CONVERGED,
         }
-        self.versions = {"pyscf": version("pyscf")}
+        self.versions = {
+            "pyscf": version("pyscf"), "ase-fflux": __version__,
+            **(self.dispersion.versions if dispersion else {}),
+        }
         self._known: list[tuple[np.ndarray, np.ndarray]] = []
         self._shells = None
 
@@ -195,7 +204,7 @@ class PySCF:
         return Label(
             symbols=tuple(run.atoms.get_chemical_symbols()), geometry=run.atoms.positions / BOHR,
             energy=run.energy, gradient=self._gradient(run),
-            atomic_energies=found.energies - found.excess * share,
+            atomic_energies=found.energies - found.excess * share + run.beyond[0],
             moments=moments, dipole=self._dipole(run), method=self.method,
             partition=self.partition, settings=self.settings, versions=self.versions,
             errors=found.errors,
@@ -212,6 +221,8 @@ class PySCF:
             blocks = run.mf.Hessian().kernel()
         turned = np.einsum("ia,mnij,jb->manb", run.frame.axes, blocks, run.frame.axes)
         matrix = turned.reshape(3 * len(atoms), -1)
+        if self.dispersion is not None:
+            matrix = matrix + self.dispersion.hessian(atoms.numbers, atoms.positions / BOHR)
         return 0.5 * (matrix + matrix.T)
 
     def dipole_derivatives(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
@@ -244,7 +255,7 @@ class PySCF:
             raise LabelError(f"{self.method}: {describe(atoms)}: {error}") from error
 
     def _run(self, atoms: Atoms, tolerance: float) -> SimpleNamespace:
-        """A converged calculation: mf, energy, frame and atoms."""
+        """A converged calculation: mf, energy, frame, atoms, and their dispersion with gradient."""
         from pyscf import dft
 
         from ase_fflux.labels.pyscf_numerics import DenseNumInt, converge
@@ -272,7 +283,13 @@ class PySCF:
         if not mf.converged:
             raise Rejected(f"{self.method} does not converge for {describe(atoms)}")
         self._known = [*self._known[-_REMEMBERED:], (positions, mf.mo_coeff[:, mf.mo_occ > 0])]
-        return SimpleNamespace(atoms=atoms, frame=frame, mf=mf, energy=float(mf.e_tot))
+        beyond = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
+        if self.dispersion is not None:
+            beyond = self.dispersion(atoms.numbers, atoms.positions / BOHR)
+        return SimpleNamespace(
+            atoms=atoms, frame=frame, mf=mf, energy=float(mf.e_tot + beyond[0].sum()),
+            beyond=beyond,
+        )
 
     def _guess(self, mf, positions):
         """Density of the nearest geometry known, orthogonal in the present basis."""
@@ -295,7 +312,7 @@ class PySCF:
 
         gradient = DenseGradients(run.mf)
         gradient.verbose = 0
-        return run.frame.gradient(run.mf.mol.atom_coords(), gradient.kernel())
+        return run.frame.gradient(run.mf.mol.atom_coords(), gradient.kernel()) + run.beyond[1]
 
     def _dipole(self, run) -> np.ndarray:
         """About the origin of the coordinates."""

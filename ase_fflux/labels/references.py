@@ -11,7 +11,7 @@ REFERENCES = "gfn2", "pyscf"
 
 def label_source(
     reference: str, *, charge: int = 0, spin: int | None = None, method: str | None = None,
-    basis: str | None = None, partition: str | None = None,
+    basis: str | None = None, partition: str | None = None, dispersion: str | None = None,
 ) -> LabelSource:
     """A label source.
 
@@ -23,7 +23,7 @@ def label_source(
         Total charge (e).
     spin : int, optional
         Unpaired electrons.
-    method, basis, partition : str, optional
+    method, basis, partition, dispersion : str, optional
         Of PySCF: see `PySCF`, whose defaults hold.
 
     Raises
@@ -33,7 +33,8 @@ def label_source(
     """
     given = {
         name: value for name, value in
-        (("method", method), ("basis", basis), ("partition", partition)) if value is not None
+        (("method", method), ("basis", basis), ("partition", partition), ("dispersion", dispersion))
+        if value is not None
     }
     if reference == "pyscf":
         from ase_fflux.labels.pyscf_source import PySCF
@@ -63,7 +64,8 @@ def label(atoms: Atoms, reference: str = "pyscf", **options) -> Label:
     reference : {"pyscf", "gfn2"}
         Where the data comes from.
     **options
-        ``charge``, ``spin``, ``method``, ``basis`` and ``partition`` as in `label_source`.
+        ``charge``, ``spin``, ``method``, ``basis``, ``partition`` and ``dispersion`` as in
+        `label_source`.
 
     Returns
     -------
