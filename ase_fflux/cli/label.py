@@ -22,7 +22,9 @@ example:
 
 Labels are written as they come; a run that was interrupted goes on when it is started again, and
 geometries added to FILE are added. Those that do not converge or are integrated badly are left out
-and counted. Exit status: 0 done, 2 error, 130 interrupted.
+and counted. With --scheduler the workers of a Dask cluster label; they need the same packages.
+
+Exit status: 0 done, 2 error, 130 interrupted.
 """
 
 
@@ -73,11 +75,13 @@ def add_parser(subparsers) -> None:
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
     add("--workers", type=options.natural, metavar="N",
         help="processes of one thread each (default: as many as cores)")
+    options.add_scheduler(parser, "label")
 
 
 def run(args: argparse.Namespace) -> int:
     """Label and count."""
     from ase_fflux.base.claims import held
+    from ase_fflux.base.errors import LabelError
     from ase_fflux.base.machine import cores
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.dataset import count_labels
@@ -86,10 +90,13 @@ def run(args: argparse.Namespace) -> int:
     frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
     path = Path(options.prefix_of(args.output, output_stem(args.geometry) + "-labels.xyz"))
     source = source_of(args)
+    if args.workers and args.scheduler:
+        raise LabelError("--workers and --scheduler: a dask cluster has its own workers")
     try:
-        with held(path, args.command):
+        with held(path, args.command), options.dask_client(args.scheduler) as client:
             found = label_geometries(
-                frames, source, path, workers=args.workers or cores(), progress=options.progress
+                frames, source, path, workers=args.workers or cores(), client=client,
+                progress=options.progress,
             )
     except KeyboardInterrupt:
         print(f"\ninterrupted; {count_labels(path)} labels are kept in {path}: the same command "

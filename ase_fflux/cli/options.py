@@ -3,6 +3,7 @@
 import argparse
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
@@ -406,3 +407,36 @@ def about(args: argparse.Namespace, calculator) -> dict:
         "input": args.geometry,
         "model_errors": expected_errors(calculator),
     }
+
+
+def add_scheduler(parser: argparse.ArgumentParser, task: str) -> None:
+    """A Dask cluster."""
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help=f"dask scheduler, such as tcp://node1:8786, whose workers {task} (default: this "
+        "machine)",
+    )
+
+
+def dask_client(address: str | None):
+    """Client of a dask scheduler, a context of None without an address.
+
+    Raises
+    ------
+    FFLUXError
+        No dask, or no scheduler at the address.
+    """
+    if address is None:
+        return nullcontext()
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise FFLUXError(
+            "--scheduler needs dask, which is not installed: pip install 'ase-fflux[dask]'"
+        ) from error
+    try:
+        return Client(address, timeout=10)
+    except (OSError, ValueError, TypeError) as error:
+        raise FFLUXError(
+            f"--scheduler {address}: no dask scheduler answers there ({error})"
+        ) from error

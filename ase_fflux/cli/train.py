@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
@@ -84,9 +84,7 @@ def add_parser(subparsers) -> None:
         help="local frame that the features of a CSV file are in: numbers of the atom, of the one "
         "on the x-axis and of the one in the xy-plane, counted from 1; once for each file in their "
         "order (default: from the name of ichor's files, or --geometry)")
-    add("--scheduler", metavar="ADDRESS",
-        help="dask scheduler, such as tcp://node1:8786, whose workers train the models "
-        "(default: this machine)")
+    options.add_scheduler(parser, "train the models")
     add_training(parser)
 
 
@@ -132,7 +130,7 @@ def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
     for name, value in (("--no-symmetry", args.no_symmetry), ("--memory", args.memory)):
         if value:
             raise FFLUXError(f"{name} belongs to --gradients: leave it out, or give both")
-    with _executor(args.scheduler) as executor:
+    with options.dask_client(args.scheduler) as executor:
         data = _read(args, settings.seed)
         output = _output(args, data.system)
         check_output(output, data)
@@ -289,21 +287,3 @@ def _output(args, system: str) -> Path:
     if args.output is not None:
         return Path(args.output)
     return Path(f"{system}_models" if args.input[0].lower().endswith(".csv") else f"{system}.fflux")
-
-
-def _executor(address: str | None):
-    """Client of a dask scheduler, a context of None without an address."""
-    if address is None:
-        return nullcontext()
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise FFLUXError(
-            "--scheduler needs dask, which is not installed: pip install 'ase-fflux[dask]'"
-        ) from error
-    try:
-        return Client(address, timeout=10)
-    except (OSError, ValueError, TypeError) as error:
-        raise FFLUXError(
-            f"--scheduler {address}: no dask scheduler answers there ({error})"
-        ) from error

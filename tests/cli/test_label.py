@@ -1,5 +1,6 @@
 """``fflux label`` and ``fflux import``."""
 
+import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import write
@@ -40,3 +41,26 @@ def test_import_of_nothing(tmp_path, capsys):
     assert main(["import", str(tmp_path / "nowhere")]) == 2
     assert main(["import", str(tmp_path)]) == 2
     assert "no .int files of AIMAll" in capsys.readouterr().err
+
+
+def test_label_on_a_dask_scheduler(tmp_path, monkeypatch, capsys):
+    """Two processes make the labels that this one makes."""
+    pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
+    distributed = pytest.importorskip("distributed", reason="needs dask's distributed")
+    monkeypatch.chdir(tmp_path)
+    frames = [molecule("H2O") for _ in range(5)]
+    for k, frame in enumerate(frames):
+        frame.rattle(0.02, seed=k)
+    write("w.xyz", frames)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        address = ["--scheduler", cluster.scheduler_address]
+        assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "d.xyz", *address]) == 0
+    assert "5 labels added" in capsys.readouterr().out
+    assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "h.xyz", "--workers", "1"]) == 0
+    np.testing.assert_allclose(
+        read_dataset("d.xyz").atomic_energies, read_dataset("h.xyz").atomic_energies, atol=1e-9
+    )
+    assert main(["label", "w.xyz", "--workers", "2", *address]) == 2
+    assert "a dask cluster has its own workers" in capsys.readouterr().err
