@@ -22,6 +22,7 @@ VERBS = {
     "md": "molecular dynamics, at constant energy, temperature or pressure",
     "rdf": "radial distribution functions of a trajectory",
     "scan": "the energy along a distance, an angle or a torsion",
+    "neb": "the path between two minima and its barrier",
     "build": "make a model for a molecule",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",
