@@ -20,6 +20,7 @@ VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "md": "molecular dynamics, at constant energy, temperature or pressure",
+    "box": "fill a periodic box with molecules",
     "rdf": "radial distribution functions of a trajectory",
     "scan": "the energy along a distance, an angle or a torsion",
     "neb": "the path between two minima and its barrier",

@@ -1,8 +1,8 @@
 """Molecules of a periodic cell made whole, and those that are too near to start from."""
 
 import numpy as np
-from ase import Atoms
-from ase.data import vdw_radii
+from ase import Atoms, units
+from ase.data import atomic_numbers, vdw_radii
 
 from ase_fflux.base.errors import GeometryError
 from ase_fflux.base.units import BOHR
@@ -12,6 +12,9 @@ from ase_fflux.topology.graphs import atom_label
 NEAREST = 0.5
 """Times the sum of van der Waals radii that atoms of different molecules are apart at least: O and
 H 1.36 Angstrom, O and O 1.52. Liquids at room temperature stay beyond 1.5 for O and H."""
+
+DENSITY = 1e24 * units._amu * 1e3
+"""g/cm^3 of an atomic mass unit per cubic Angstrom."""
 
 _UNKNOWN_RADIUS = 2.0
 """Angstrom, of elements without a van der Waals radius."""
@@ -71,6 +74,13 @@ def shifts_home(positions, masses, molecule, cell, pbc) -> np.ndarray:
     return (turns @ complete.array)[molecule]
 
 
+def radii_of(numbers) -> np.ndarray:
+    """Van der Waals radii (n,) of elements in Angstrom."""
+    radii = np.full(len(atomic_numbers), _UNKNOWN_RADIUS)
+    radii[: len(vdw_radii)] = np.where(np.isnan(vdw_radii), _UNKNOWN_RADIUS, vdw_radii)
+    return radii[numbers]
+
+
 def require_apart(positions, numbers, molecule, cell, pbc) -> None:
     """Refuse molecules that overlap.
 
@@ -89,7 +99,7 @@ def require_apart(positions, numbers, molecule, cell, pbc) -> None:
     GeometryError
         The atoms that are nearest in relation to `NEAREST`, and their distance.
     """
-    radii = np.where(np.isnan(vdw_radii[numbers]), _UNKNOWN_RADIUS, vdw_radii[numbers])
+    radii = radii_of(numbers)
     pairs = find_pairs(positions, molecule, cell, pbc, 2 * NEAREST * radii.max())
     vectors = positions[pairs.second] + pairs.images @ cell - positions[pairs.first]
     distance = np.linalg.norm(vectors, axis=1)

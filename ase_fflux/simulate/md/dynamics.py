@@ -12,15 +12,13 @@ from ase_fflux.base.rigid import rigid_motions
 from ase_fflux.simulate.limits import Limits, require_masses
 from ase_fflux.simulate.md.integrators import integrator
 from ase_fflux.simulate.md.settings import BAR, TEMPERATURE, DynamicsSettings
-from ase_fflux.simulate.molecules import prepare
+from ase_fflux.simulate.molecules import DENSITY, prepare
 
 _AT_REST = 1e-9
 """Rotational share of the kinetic energy that the rounding of a file leaves at most."""
 
 _LISTED = "listed."
 
-_DENSITY = 1e24 * units._amu * 1e3
-"""g/cm^3 of an atomic mass unit per cubic Angstrom."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,7 @@ class Dynamics:
         pressure = None
         if self._has_stress:
             pressure = -atoms.get_stress(include_ideal_gas=True) / BAR
-        density = _DENSITY * float(atoms.get_masses().sum()) / volume
+        density = DENSITY * float(atoms.get_masses().sum()) / volume
         return {"volume": volume, "density": density, "pressure": pressure}
 
     def state(self) -> dict:
