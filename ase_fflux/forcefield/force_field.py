@@ -207,11 +207,10 @@ class ForceField:
         for interaction in self.interactions:
             terms[interaction.name] = 0.0
         highest = max(i.rank for i in active) if active else -1
-        if moments or highest >= 0:
-            available = max(self._species[k].n_moments for k, _ in groups)
-            system, found = self._moments(
-                groups, system, max(available, n_moments(highest)), highest >= 0
-            )
+        if highest >= 0:
+            global_moments, found = self._moments(groups, system, highest, True)
+            system = system._replace(moments=global_moments)
+        all_moments = self._all_moments(groups, system, moments)
         gradient, virial = np.zeros((n, 3)), np.zeros((3, 3))
         if active:
             potential = self._add_interactions(
@@ -234,7 +233,7 @@ class ForceField:
             virial=0.5 * (virial + virial.T),
             coverage=coverage,
             positions=whole,
-            moments=None if system.moments is None else system.moments[:, :available],
+            moments=all_moments,
             terms=terms,
         )
 
@@ -295,34 +294,48 @@ class ForceField:
         ]
         return assignment, System(whole, numbers, assignment.molecule, cell, pbc), groups
 
-    def _moments(self, groups, system, n_columns, with_adjoint):
-        """The system with global moments (n, n_columns), and `Moments` of each group."""
-        moments = np.zeros((len(system.positions), n_columns))
+    def _all_moments(self, groups, system, wanted):
+        """All global moments (n, K) that the models have, None where they are neither wanted nor
+        known.
+
+        They are never the ones that interact where those are fewer: forces are the same to the
+        last bit whether all are wanted or not.
+        """
+        rank = max(self._species[k].model.rank for k, _ in groups)
+        if system.moments is not None and system.moments.shape[1] >= n_moments(rank):
+            return system.moments[:, : n_moments(rank)]
+        return self._moments(groups, system, rank, False)[0] if wanted else None
+
+    def _moments(self, groups, system, rank, with_adjoint):
+        """Global moments (n, K) up to a rank, and `Moments` of each group."""
+        moments = np.zeros((len(system.positions), n_moments(rank)))
         found = []
         for k, atoms in groups:
             species = self._species[k]
             if species.n_moments == 0:
                 raise FFLUXError(f"the model {species.model.name} has no charges or moments")
             here = species.moments_at(
-                system.positions[atoms], atoms, system.numbers, with_adjoint, system.threads
+                system.positions[atoms], atoms, system.numbers, rank, with_adjoint, system.threads
             )
             found.append(here)
-            frames, local = here.frames.reshape(-1, 3, 3), here.local.reshape(-1, species.n_moments)
+            n = here.local.shape[2]
+            frames, local = here.frames.reshape(-1, 3, 3), here.local.reshape(-1, n)
             rotated = run(
                 lambda part, frames=frames, local=local: moments_to_global(
                     frames[part], local[part]
                 ), zip(slices(len(local), system.threads)), system.threads,
             )
-            moments[atoms.ravel(), : species.n_moments] = np.concatenate(rotated)
-        return system._replace(moments=moments), found
+            moments[atoms.ravel(), :n] = np.concatenate(rotated)
+        return moments, found
 
     def _add_adjoint_of_moments(self, groups, system, found, potential, gradients):
         """Carry dE/dQ (n, K) of the global moments to the positions."""
         for (k, atoms), moments, gradient in zip(groups, found, gradients, strict=True):
             species = self._species[k]
+            n = moments.local.shape[2]
             arrays = (
-                moments.frames.reshape(-1, 3, 3), moments.local.reshape(-1, species.n_moments),
-                np.ascontiguousarray(potential[atoms.ravel(), : species.n_moments]),
+                moments.frames.reshape(-1, 3, 3), moments.local.reshape(-1, n),
+                np.ascontiguousarray(potential[atoms.ravel(), :n]),
             )
             parts = run(
                 lambda part, arrays=arrays: adjoint_to_local(*(a[part] for a in arrays)),

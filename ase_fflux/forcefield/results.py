@@ -25,7 +25,8 @@ class Results:
     positions : (n, 3) array
         Positions with every molecule whole, in bohr.
     moments : (n, K) array or None
-        Global real spherical moments in the order of `MOMENT_NAMES`, if they were needed.
+        All that the models have, global real spherical moments in the order of `MOMENT_NAMES`; None
+        where they were not asked for and not all of them interact.
     terms : dict
         Energies by name: ``intramolecular`` and those of the interactions (``electrostatic``,
         ``short_range``), zero where there is nothing to interact with. They sum to the total.

@@ -55,8 +55,19 @@ class Species:
         self.model = model
         self.n_moments = n_moments(model.rank)
         self.energies = pack(model.alf, model.processes, {ENERGY: 0})
-        slots = {name: i for i, name in enumerate(MOMENT_NAMES[: self.n_moments])}
-        self.moments = pack(model.alf, model.processes, slots)
+        self.moments = self._packed(self.n_moments)
+        self._moments = {self.n_moments: self.moments}
+
+    def _packed(self, n: int):
+        """Processes of the first n moments."""
+        slots = {name: i for i, name in enumerate(MOMENT_NAMES[:n])}
+        return pack(self.model.alf, self.model.processes, slots)
+
+    def _moments_to(self, n: int):
+        """`_packed`, kept."""
+        if n not in self._moments:
+            self._moments[n] = self._packed(n)
+        return self._moments[n]
 
     def add_energies(self, coordinates, atoms, numbers, gradient, threads=1) -> Swept:
         """Atomic energies (M, N, 1) of M molecules; their gradient is added to ``gradient``.
@@ -87,18 +98,20 @@ class Species:
         ).exponents.sum(axis=1)
 
     def moments_at(
-        self, coordinates, atoms, numbers, with_adjoint: bool, threads: int = 1
+        self, coordinates, atoms, numbers, rank: int, with_adjoint: bool, threads: int = 1
     ) -> Moments:
         """Local moments, charges projected; see `add_energies` for the parameters.
 
-        ``with_adjoint``: whether `add_adjoint` will be called.
+        ``rank``: the highest wanted; ``with_adjoint``: whether `add_adjoint` will be called.
         """
-        n_kept = self.moments.n_kept
+        n = min(self.n_moments, n_moments(rank))
+        packed = self._moments_to(n)
+        n_kept = packed.n_kept
         fits = with_adjoint and len(atoms) * n_kept <= _KEPT_AT_MOST
         kept = np.empty((len(atoms), n_kept if fits else 0))
-        seeds = np.zeros((*atoms.shape, self.n_moments))
+        seeds = np.zeros((*atoms.shape, n))
         found = self._run(
-            self.moments, VALUES, coordinates, atoms, numbers, seeds, kept=kept, threads=threads
+            packed, VALUES, coordinates, atoms, numbers, seeds, kept=kept, threads=threads
         )
         if self.model.charge is not None:
             project_charges(found.values, self.model.charge)
@@ -120,9 +133,10 @@ class Species:
         """
         if self.model.charge is not None:
             project_charges(seeds, 0)
-        stage = ADJOINT if moments.kept.size or not self.moments.n_kept else SLOPES
+        packed = self._moments_to(moments.local.shape[2])
+        stage = ADJOINT if moments.kept.size or not packed.n_kept else SLOPES
         self._run(
-            self.moments, stage, coordinates, atoms, numbers, seeds, gradient, torques,
+            packed, stage, coordinates, atoms, numbers, seeds, gradient, torques,
             moments.kept, threads,
         )
 

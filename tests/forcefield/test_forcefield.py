@@ -29,10 +29,12 @@ def test_motion_and_order_of_the_atoms_do_not_matter(
         [chiral_model, methyl_model], short_range=ShortRange.from_dict(pair_potentials)
     )
     numbers, x = cluster(rng, methyl_model, chiral_model, methyl_model, chiral_model)
-    first = forcefield.evaluate(x, numbers)
+    first = forcefield.evaluate(x, numbers, moments=True)
     turn, order = Rotation.random(rng=rng), rng.permutation(len(numbers))
     shift = rng.uniform(-20, 20, 3)
-    second = forcefield.evaluate((turn.apply(x) + shift)[order], numbers[order])
+    second = forcefield.evaluate(
+        (turn.apply(x) + shift)[order], numbers[order], moments=True
+    )
     assert abs(second.energy - first.energy) < 1e-10
     np.testing.assert_allclose(second.forces, turn.apply(first.forces)[order], atol=1e-10)
     np.testing.assert_allclose(second.energies, first.energies[order], atol=1e-10)
@@ -131,8 +133,12 @@ def test_interactions_are_pairwise_and_shared_equally(cluster, chiral_model, met
     models = [chiral_model, methyl_model]
     alone = ForceField(models, electrostatics=False).evaluate(x, numbers, moments=True)
     forcefield = ForceField(models, rank=0)
-    results = forcefield.evaluate(x, numbers)
+    results = forcefield.evaluate(x, numbers, moments=True)
     np.testing.assert_array_equal(results.moments, alone.moments)
+    # those that do not interact are not predicted unasked, and asking changes no bit of the rest
+    unasked = forcefield.evaluate(x, numbers)
+    assert unasked.moments is None
+    np.testing.assert_array_equal(unasked.forces, results.forces)
     molecule = forcefield.match(x, numbers).molecule
     distance = np.linalg.norm(x[:, None] - x, axis=-1) + np.eye(len(x))
     pairs = np.outer(alone.charges, alone.charges) / distance

@@ -32,7 +32,7 @@ from ase_fflux.forcefield.interactions.cartesian import (
     strain_of_moments,
 )
 from ase_fflux.forcefield.interactions.quasi_internal import PARITY, contraction
-from ase_fflux.forcefield.interactions.screened import screened_pairs
+from ase_fflux.forcefield.interactions.screened import screened_charges, screened_pairs
 from ase_fflux.model.multipoles import n_moments
 
 _NET_CHARGE = 0.05
@@ -123,9 +123,14 @@ class Ewald:
 
         def listed(part, v, virial):
             first, second, images = (array[part] for array in system.pairs)
-            bad = screened_pairs(
-                first, second, images, system.cell, q, *common, self.cutoff, False, v, virial
-            )
+            if self.rank == 0:
+                bad = screened_charges(
+                    first, second, images, system.cell, q, self.alpha, self.cutoff, v, virial
+                )
+            else:
+                bad = screened_pairs(
+                    first, second, images, system.cell, q, *common, self.cutoff, False, v, virial
+                )
             if bad >= 0:
                 raise_for_coincident(system, first[bad], second[bad])
 

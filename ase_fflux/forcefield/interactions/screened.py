@@ -258,3 +258,51 @@ def screened_pairs(
                     virial[h, k] += apart[w, h] * field[xyz + k, LANES + w]
         used = 0
     return -1
+
+
+@njit
+def screened_charges(first, second, images, cell, q, alpha, cutoff, v, virial):
+    """`screened_pairs` of erfc(alpha R)/R for charges, q and v (n, 4): nothing to be turned."""
+    chain = np.empty((2, LANES))
+    scratch, bits = np.empty((4, LANES)), np.empty(LANES, np.int64)
+    at, d = np.empty(LANES + 1, np.int64), np.empty((3, LANES + 1))
+    r, slope = np.empty(LANES + 1), np.empty(LANES)
+    limit, used, p = cutoff * cutoff, 0, 0
+    while p < len(first) or used > 0:
+        while p < len(first) and used < LANES:
+            i, j = first[p], second[p]
+            a, b, c = float(images[p, 0]), float(images[p, 1]), float(images[p, 2])
+            x = q[j, 1] - q[i, 1] + (a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0])
+            y = q[j, 2] - q[i, 2] + (a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1])
+            z = q[j, 3] - q[i, 3] + (a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2])
+            r2 = x * x + y * y + z * z
+            if r2 < 1e-8:
+                return p
+            at[used], d[0, used], d[1, used], d[2, used], r[used] = p, x, y, z, r2
+            used += r2 < limit
+            p += 1
+        if used == 0:
+            break
+        for w in range(used, LANES):
+            r[w] = limit  # idle lanes stay finite
+        for w in range(LANES):
+            r[w] = np.sqrt(r[w])
+        _erfc_chain(r, alpha, 1, chain, scratch, bits)
+        for w in range(used):
+            slope[w] = -q[first[at[w]], 0] * q[second[at[w]], 0] * chain[1, w] / (r[w] * r[w])
+        for w in range(used):
+            i, j = first[at[w]], second[at[w]]
+            v[i, 0] += chain[0, w] * q[j, 0]
+            v[j, 0] += chain[0, w] * q[i, 0]
+            for k in range(3):
+                g = slope[w] * d[k, w]
+                v[i, 1 + k] -= g
+                v[j, 1 + k] += g
+        for h in range(3):
+            for k in range(3):
+                total = 0.0
+                for w in range(used):
+                    total += d[h, w] * d[k, w] * slope[w]
+                virial[h, k] += total
+        used = 0
+    return -1
