@@ -114,6 +114,29 @@ def methyl_model():
     return _made_up_model(["C", "F", "H", "H", "H"], rank=2, seed=1)
 
 
+def _plausible(model):
+    from dataclasses import replace
+
+    from ase.data import atomic_numbers
+
+    processes = []
+    for process in model.processes:
+        gp = process.gp
+        mean = gp.mean.copy()
+        if process.properties == ("iqa",):
+            mean[0] = -0.4 * atomic_numbers[model.symbols[process.atom]]
+        else:
+            mean[0] -= gp.predict(gp.inputs)[0].mean() - gp.mean[0]
+        processes.append(replace(process, gp=replace(gp, mean=mean)))
+    return replace(model, processes=tuple(processes))
+
+
+@pytest.fixture(scope="session")
+def plausible():
+    """``plausible(model)``: a made-up model with energies and charges that files may have."""
+    return _plausible
+
+
 _FLUOROMETHANE = np.array([
     [0.0, 0.0, 0.0], [0.0, 0.0, 2.6],
     [1.94, 0.0, -0.67], [-0.97, 1.68, -0.67], [-0.97, -1.68, -0.67],

@@ -26,6 +26,8 @@ example:
   fflux md box.xyz --model water --short-range O-O=lj,0.00791,3.17 \\
       --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 \\
       --ensemble npt --temperature 298 --pressure 1 --time 50 --equilibration 10
+  fflux md water343                               as CONTROL says
+  fflux md water343 --ensemble nve --time 1
 
 The first run brings the molecule to 300 K, the second goes on with its momenta at constant energy,
 which for a small molecule may be far from the mean. NVE from a minimum with momenta drawn at T
@@ -35,6 +37,10 @@ Momenta are drawn from the seed, without motion of the centre of mass and, witho
 boundaries, without rotation of the whole; the temperature is that of the remaining degrees of
 freedom. The Langevin thermostat heats rotations too. Momenta in FILE are kept, but for the motion
 of the centre of mass, if --temperature is not given.
+
+FILE may be a run directory of DL_FFLUX: its CONTROL says ensemble, temperature, pressure, time
+step, steps and what becomes of the velocities, unless an option does; what is done otherwise is
+named.
 
 Molecules of a box start whole; positions then are continuous, so that molecules that diffuse leave
 the cell. Molecules that overlap or lack atoms are refused. Liquids want --barostat isotropic:
@@ -60,21 +66,21 @@ def add_parser(subparsers) -> None:
     options.add_model(parser)
     options.add_output(parser, "-md")
     add = parser.add_argument
-    add("--ensemble", choices=["nvt", "nve", "npt"], default="nvt",
+    add("--ensemble", choices=["nvt", "nve", "npt"],
         help="constant temperature, constant energy, or constant temperature and pressure "
-        "(default: %(default)s)")
+        "(default: nvt)")
     add("--temperature", type=options.positive, metavar="T",
         help="of the thermostat and of newly drawn momenta, in K (default: 300, and momenta that "
         "FILE has are kept)")
-    add("--time", type=options.positive, default=10.0, metavar="PS",
-        help="length of the run in ps (default: %(default)g)")
-    add("--timestep", type=options.positive, default=0.5, metavar="FS",
-        help="time step in fs (default: %(default)g)")
-    add("--interval", type=options.natural, default=10, metavar="N",
+    add("--time", type=options.positive, metavar="PS",
+        help="length of the run in ps (default: 10)")
+    add("--timestep", type=options.positive, metavar="FS",
+        help="time step in fs (default: 0.5)")
+    add("--interval", type=options.natural, metavar="N",
         help="steps from one line of the log and frame of the trajectory to the next "
-        "(default: %(default)s)")
-    add("--equilibration", type=options.not_negative, default=0.0, metavar="PS",
-        help="what the means leave out at the beginning, in ps (default: %(default)g)")
+        "(default: 10)")
+    add("--equilibration", type=options.not_negative, metavar="PS",
+        help="what the means leave out at the beginning, in ps (default: 0)")
     add("--thermostat", choices=["langevin", "bussi", "nose-hoover"],
         help="of nvt (default: langevin; npt has nose-hoover)")
     add("--friction", type=options.positive, metavar="G",
@@ -88,8 +94,8 @@ def add_parser(subparsers) -> None:
         "isotropic)")
     add("--barostat-time", type=options.positive, metavar="PS",
         help="of npt, in ps (default: 1)")
-    add("--seed", type=options.natural, default=1, metavar="S",
-        help="of momenta and thermostat; the same seed gives the same run (default: %(default)s)")
+    add("--seed", type=options.natural, metavar="S",
+        help="of momenta and thermostat; the same seed gives the same run (default: 1)")
     options.add_uncertainty(parser)
 
 
@@ -100,14 +106,8 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.md.files import RESTART, SUFFIXES, dynamics_to_files, read_restart
     from ase_fflux.simulate.md.settings import DynamicsSettings
 
-    settings = DynamicsSettings(
-        ensemble=args.ensemble, temperature=args.temperature, time=args.time,
-        timestep=args.timestep, interval=args.interval, seed=args.seed,
-        thermostat=args.thermostat, friction=args.friction, thermostat_time=args.thermostat_time,
-        pressure=args.pressure, barostat=args.barostat, barostat_time=args.barostat_time,
-        equilibration=args.equilibration, uncertainty=args.uncertainty,
-    )
     atoms, description = options.system_of(args)
+    settings = DynamicsSettings(**_asked_by_control(args, atoms), **_asked_for(args))
     _keep_assignment(atoms)
     if args.uncertainty:
         options.first_uncertainty(atoms)
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
             with options.progress("dynamics", settings.steps) as advance:
                 summary = dynamics_to_files(
                     dynamics, files, restart=restart, about=options.about(args, atoms.calc),
-                    title=f"{title}, {args.ensemble.upper()}", advance=advance,
+                    title=f"{title}, {settings.ensemble.upper()}", advance=advance,
                 )
     except KeyboardInterrupt:
         if not files[RESTART].exists():
@@ -142,6 +142,46 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+_SETTINGS = (
+    "ensemble", "temperature", "time", "timestep", "interval", "seed", "equilibration",
+    "thermostat", "friction", "thermostat_time", "pressure", "barostat", "barostat_time",
+    "uncertainty",
+)
+_BATHS = (
+    "thermostat", "friction", "thermostat_time", "pressure", "barostat", "barostat_time",
+)
+
+
+def _asked_for(args) -> dict:
+    """Settings that the command has."""
+    return {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
+
+
+def _asked_by_control(args, atoms) -> dict:
+    """Settings of a run directory's CONTROL, but for those that the command has too.
+
+    What is done otherwise is printed, and the velocities of the atoms are set as it says. Another
+    ensemble has none of CONTROL's thermostat and barostat, another temperature draws momenta.
+    """
+    from ase_fflux.simulate.md.from_control import set_velocities, settings_of
+
+    run = options.run_directory_of(args)
+    if run is None:
+        return {}
+    found, notes = settings_of(run.control)
+    given = _asked_for(args)
+    if "ensemble" in given:
+        found = {name: value for name, value in found.items() if name not in _BATHS}
+        if given["ensemble"] == "nve" and found["keep_momenta"]:
+            found.pop("temperature", None)
+    else:
+        print(*notes, sep="\n", end="\n" if notes else "")
+    if "temperature" in given:
+        found["keep_momenta"] = False
+    set_velocities(atoms, run.control)
+    return {name: value for name, value in found.items() if name not in given}
+
+
 def _keep_assignment(atoms) -> None:
     """Have the calculator keep to the assignment of the start.
 
@@ -151,6 +191,8 @@ def _keep_assignment(atoms) -> None:
     from ase_fflux.base.units import BOHR
 
     calculator = atoms.calc
+    if calculator.parameters.assignment is not None:
+        return  # that of a run directory
     found = calculator.forcefield.match(
         atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc
     )

@@ -339,6 +339,7 @@ def build_calculator(args: argparse.Namespace):
     """The FFLUX calculator that `add_model`'s arguments describe."""
     from ase_fflux import FFLUX
 
+    _require_model(args)
     return FFLUX(
         args.model[0] if len(args.model) == 1 else args.model,
         min_coverage=args.min_coverage,

@@ -1,11 +1,9 @@
 import pickle
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from ase_fflux import FFLUX, ForceField, read_dlpoly
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
@@ -18,22 +16,8 @@ from ase_fflux.run_directory import write_dlpoly
 pytestmark = pytest.mark.filterwarnings("ignore:the cell has a net charge")
 
 
-def plausible(model):
-    """The model with atomic energies and charges that files of the atoms may have."""
-    processes = []
-    for process in model.processes:
-        gp = process.gp
-        mean = gp.mean.copy()
-        if process.properties == ("iqa",):
-            mean[0] = -0.4 * atomic_numbers[model.symbols[process.atom]]
-        else:
-            mean[0] -= gp.predict(gp.inputs)[0].mean() - gp.mean[0]
-        processes.append(replace(process, gp=replace(gp, mean=mean)))
-    return replace(model, processes=tuple(processes))
-
-
 @pytest.fixture(scope="module")
-def models(chiral_model, methyl_model):
+def models(chiral_model, methyl_model, plausible):
     """CHFClBr (ranks to 4) and CH3F (ranks to 2)."""
     return [plausible(chiral_model), plausible(methyl_model)]
 

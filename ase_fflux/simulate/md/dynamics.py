@@ -123,7 +123,8 @@ class Dynamics:
         _require_possible(atoms, settings)
         self.settings = settings
         self.step = 0
-        self.drawn = settings.temperature is not None or not atoms.get_momenta().any()
+        asked = settings.temperature is not None and not settings.keep_momenta
+        self.drawn = asked or not atoms.get_momenta().any()
         self.temperature = None
         if settings.ensemble != "nve" or self.drawn:
             self.temperature = settings.temperature or TEMPERATURE

@@ -52,8 +52,8 @@ class DynamicsSettings:
     ensemble : {"nvt", "nve", "npt"}
         Constant temperature, energy, or temperature and pressure.
     temperature : float, optional
-        Of the initial momenta and of the thermostat (K). Without it the input's momenta are kept
-        where it has any, and it is `TEMPERATURE` for all else.
+        Of the initial momenta and of the thermostat (K). Without it, or with ``keep_momenta``, the
+        input's momenta are kept where it has any, and it is `TEMPERATURE` for all else.
     time : float
         Length of the run (ps), rounded to whole steps.
     timestep : float
@@ -78,6 +78,8 @@ class DynamicsSettings:
         What the means leave out at the beginning (ps).
     uncertainty : bool
         Whether samples have the standard deviation of the predicted energy.
+    keep_momenta : bool
+        Whether those of the input are kept, if it has any, though a temperature is given.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class DynamicsSettings:
     barostat_time: float | None = None
     equilibration: float = 0.0
     uncertainty: bool = False
+    keep_momenta: bool = False
 
     def __post_init__(self):
         for kind, value, known in (
