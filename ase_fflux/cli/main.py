@@ -19,6 +19,7 @@ VERBS = {
     "sp": "energy, forces and moments of geometries as they are",
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
+    "ir": "infrared spectrum from dynamics, beside the harmonic one",
     "md": "molecular dynamics, at constant energy, temperature or pressure",
     "box": "fill a periodic box with molecules",
     "rdf": "radial distribution functions of a trajectory",

@@ -13,7 +13,7 @@ A fundamental's integrated Napierian absorption coefficient is N_A |d mu/dQ|^2 /
 unit this is 42.2561 km/mol per (D/Angstrom)^2/amu.
 """
 
-_DECADIC = 1e5 / (1e3 * np.log(10))
+DECADIC = 1e5 / (1e3 * np.log(10))
 """Integral of the decadic molar absorptivity (L mol^-1 cm^-1) over cm^-1 per km/mol."""
 
 _MOST_POINTS = 1_000_000
@@ -45,7 +45,7 @@ def line_height(width: float) -> float:
     width : float
         Full width at half maximum (cm^-1).
     """
-    return 2 * _DECADIC / (np.pi * width)
+    return 2 * DECADIC / (np.pi * width)
 
 
 def spectrum(
@@ -75,7 +75,7 @@ def spectrum(
         As `spectrum_grid`.
     """
     real = wavenumbers > 0
-    centres, areas = wavenumbers[real], intensities[real] * _DECADIC
+    centres, areas = wavenumbers[real], intensities[real] * DECADIC
     if grid is None:
         grid = spectrum_grid(wavenumbers, width)
     half = width / 2
