@@ -188,7 +188,7 @@ def _quantities(model: MoleculeModel, data: Dataset, results: list):
         yield Quantity(
             "energy", "kJ/mol", HARTREE_KJ * data.energies, HARTREE_KJ * of_all("energy")
         )
-    if data.atomic_energies is not None:
+    if data.atomic_energies is not None and not model.latent:
         yield Quantity(
             "atomic energy", "kJ/mol", HARTREE_KJ * data.atomic_energies,
             HARTREE_KJ * of_all("energies"), atomic=True,

@@ -26,16 +26,17 @@ _RATTLE = 0.01
 class HeldOutErrors:
     """Errors on labels that were not trained on; units are in the names.
 
-    Charges and dipoles are None for models that have none; charges alone make no dipole.
+    What the labels or the model have not is None: atomic energies of models that know them only as
+    parts of the total, forces of energies alone, charges, dipoles (charges alone make none).
     """
 
     frames: int
     energy_rmse_kj_per_mol: float
     energy_mae_kj_per_mol: float
     energy_max_kj_per_mol: float
-    atomic_energy_rmse_kj_per_mol: float
-    force_rmse_ev_per_angstrom: float
-    force_max_ev_per_angstrom: float
+    atomic_energy_rmse_kj_per_mol: float | None
+    force_rmse_ev_per_angstrom: float | None
+    force_max_ev_per_angstrom: float | None
     charge_rmse_e: float | None
     dipole_rmse_e_angstrom: float | None
     coverage_min: float
@@ -69,21 +70,23 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         for x in test.geometries
     ]
     energy = HARTREE_KJ * (np.array([r.energy for r in results]) - test.energies)
-    atomic = HARTREE_KJ * (np.array([r.energies for r in results]) - test.atomic_energies)
-    force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
-    charge_rmse = dipole_rmse = None
-    if model.rank >= 0:
+    atomic = force = charge_rmse = dipole_rmse = None
+    if test.atomic_energies is not None and not model.latent:
+        atomic = HARTREE_KJ * (np.array([r.energies for r in results]) - test.atomic_energies)
+    if test.gradients is not None:
+        force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
+    if model.rank >= 0 and test.moments is not None:
         charge_rmse = _rms(np.array([r.charges for r in results]) - test.moments[:, :, 0])
-    if model.rank >= 1:
+    if model.rank >= 1 and test.dipoles is not None:
         dipole_rmse = BOHR * _rms(test.dipoles - [r.dipole() for r in results])
     return HeldOutErrors(
         frames=len(test),
         energy_rmse_kj_per_mol=_rms(energy),
         energy_mae_kj_per_mol=float(np.abs(energy).mean()),
         energy_max_kj_per_mol=float(np.abs(energy).max()),
-        atomic_energy_rmse_kj_per_mol=_rms(atomic),
-        force_rmse_ev_per_angstrom=_rms(force),
-        force_max_ev_per_angstrom=float(np.abs(force).max()),
+        atomic_energy_rmse_kj_per_mol=None if atomic is None else _rms(atomic),
+        force_rmse_ev_per_angstrom=None if force is None else _rms(force),
+        force_max_ev_per_angstrom=None if force is None else float(np.abs(force).max()),
         charge_rmse_e=charge_rmse,
         dipole_rmse_e_angstrom=dipole_rmse,
         coverage_min=float(min(r.coverage.min() for r in results)),

@@ -109,7 +109,8 @@ def _summary(model) -> str:
         data = f"{_span(len(p.gp.inputs) for p in model.processes)} training points"
     else:
         data = f"{len(model.geometries)} labels, {_with_gradients(model)} of them with gradients"
-    return f"{formula}, {len(model.symbols)} atoms, energies, {moments}, {data}"
+    energies = "total energies (atomic ones latent)" if model.latent else "energies"
+    return f"{formula}, {len(model.symbols)} atoms, {energies}, {moments}, {data}"
 
 
 def _with_gradients(model) -> int:
@@ -144,8 +145,6 @@ def _description(model, path) -> list[str]:
 
 def _shared(model, labels) -> list[str]:
     """What equivalent atoms share, and how it was trained."""
-    from ase_fflux.base.units import FORCE, HARTREE_KJ
-
     shared = model.shared
     rows = [("equivalent atoms", "properties", "labels", "atoms", "images", "points")]
     for process in shared.processes:
@@ -158,13 +157,26 @@ def _shared(model, labels) -> list[str]:
     mirrored = int(sum(shared.symmetry.mirrored))
     return [
         f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
-        *(
-            f"noise levels: energy of an atom {_plain(HARTREE_KJ * energy)} kJ/mol, "
-            f"gradient {_plain(FORCE * gradient)} eV/A"
-            for energy, gradient in zip(shared.energy_noise, shared.gradient_noise, strict=True)
-        ),
-        *aligned(rows), "",
+        *_noise_levels(shared), *aligned(rows), "",
     ]
+
+
+def _noise_levels(shared) -> list[str]:
+    """What labels of each source were found to scatter by, a line each."""
+    from ase_fflux.base.units import FORCE, HARTREE_KJ
+
+    lines = []
+    for source, (energy, gradient) in enumerate(
+        zip(shared.energy_noise, shared.gradient_noise, strict=True)
+    ):
+        levels = []
+        if not shared.latent:
+            levels.append(f"energy of an atom {_plain(HARTREE_KJ * energy)} kJ/mol")
+        if shared.totals is not None:
+            levels.append(f"total energy {_plain(HARTREE_KJ * shared.totals.noise[source])} kJ/mol")
+        levels.append(f"gradient {_plain(FORCE * gradient)} eV/A")
+        lines.append(f"noise levels: {', '.join(levels)}")
+    return lines
 
 
 def _names(properties: list[str]) -> str:

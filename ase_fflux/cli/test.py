@@ -80,15 +80,6 @@ def run(args: argparse.Namespace) -> None:
 
 def read_data(file: str):
     """A label file, or a data set of another program."""
-    from ase_fflux.labels.dataset import read_dataset
-    from ase_fflux.labels.importers.foreign import read_foreign
+    from ase_fflux.labels.importers.any_file import read_any
 
-    path = Path(file)
-    if path.is_file():
-        with open(path, "rb") as opened:
-            is_xyz = opened.readline(20).strip().isdigit()
-        if is_xyz:
-            data = read_dataset(path)
-            if len(data.missing(["energies", "gradients", "atomic_energies", "moments"])) < 4:
-                return data
-    return read_foreign(path)
+    return read_any(Path(file))

@@ -13,6 +13,9 @@ _DESCRIPTION = """\
 Train models on labels of your own. INPUT is one of
   labels.xyz      a labelled molecule, as `fflux build` leaves it in NAME-build: energies, charges,
                   dipoles and quadrupoles of its atoms (extended xyz)
+  data.xyz .npz   with --gradients, total energies and forces from any program: extended xyz,
+                  archives of rMD17 and sGDML, ASE databases and trajectories, whatever ASE reads;
+                  atomic energies are then latent
   *.csv           training sets of one or several atoms of a molecule, as FEREBUS, pyFEREBUS and
                   ichor write them: features (bohr, radian), iqa (hartree), q00 to q44s (au)
 and besides OUTPUT there are, all beginning with its name without .fflux,
@@ -26,6 +29,7 @@ _EPILOG = """\
 example:
   fflux train water-build/labels.xyz --gradients -o water.fflux --test water-build/test.xyz
   fflux train water-build/labels.xyz -o water.fflux --test water-build/test.xyz
+  fflux train rmd17_ethanol.npz --gradients --labels 50 -o ethanol.fflux
   fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,3,2 --test METHANOL_C1_VALIDATION_SET.csv
 
 The working folder OUTPUT-train keeps every finished model: training that was interrupted goes on
@@ -38,6 +42,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
+    from ase_fflux.cli.data_options import add_reading
     from ase_fflux.cli.training_options import add_training
     from ase_fflux.training.molecule import LINKS, MOMENTS
 
@@ -46,14 +51,17 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )
     add = parser.add_argument
-    add("input", metavar="INPUT", nargs="+", help="labels.xyz, or CSV files of different atoms")
+    add("input", metavar="INPUT", nargs="+",
+        help="labels.xyz, a data set of another program, or CSV files of different atoms")
     add("-o", "--output", metavar="OUTPUT",
         help="NAME.fflux for a bundle, or a directory of .model files (default: a bundle named as "
         "the labels or their folder; the directory SYSTEM_models for CSV files)")
+    add("--labels", type=options.natural, metavar="N",
+        help="train on N of the labels, chosen at random by --seed (default: on all)")
     add("--gradients", action="store_true",
-        help="learn from the total gradients of labels.xyz together with all atomic energies, and "
-        "let equivalent atoms learn from each other: a few hundred labels then do. Options of "
-        "training below concern the moments (default: energies alone, each atom by itself)")
+        help="learn from total energies and gradients together with all atomic energies, and let "
+        "equivalent atoms learn from each other: a few hundred labels then do. Options of training "
+        " below concern the moments (default: energies alone, each atom by itself)")
     add("--no-symmetry", action="store_true",
         help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
     add("--memory", type=options.positive, metavar="GB",
@@ -85,6 +93,7 @@ def add_parser(subparsers) -> None:
         "on the x-axis and of the one in the xy-plane, counted from 1; once for each file in their "
         "order (default: from the name of ichor's files, or --geometry)")
     options.add_scheduler(parser, "train the models")
+    add_reading(parser)
     add_training(parser)
 
 
@@ -112,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
     """Train while the output is held."""
     from ase_fflux.base.claims import held
+    from ase_fflux.cli.data_options import reading_of
     from ase_fflux.cli.training_options import settings_of
     from ase_fflux.formats import load_molecule
     from ase_fflux.formats.locate import find_model
@@ -142,7 +152,8 @@ def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
         files = [*args.input, *(args.test or []), *([args.geometry] if args.geometry else [])]
         asked = {
             "settings": settings.record(), "moments": args.moments, "links": args.link,
-            "hold_out": args.hold_out, "alf": args.alf,
+            "hold_out": args.hold_out, "labels": args.labels, "reading": reading_of(args),
+            "alf": args.alf,
             "from": None if guesses is None else digest(find_model(args.guesses)),
             "inputs_sha256": {file: digest(Path(file)) for file in files},
         }
@@ -253,6 +264,7 @@ _OBJECTIVES = {
 
 def _read(args, seed):
     """Data of the inputs, which are of one kind."""
+    from ase_fflux.cli.data_options import reading_of
     from ase_fflux.training.inputs import read_labels, read_sets
 
     if args.test and args.hold_out:
@@ -270,7 +282,13 @@ def _read(args, seed):
             "files only, for training and test"
         )
     geometry = None if args.geometry is None else options.read_geometry(args.geometry)[0]
+    reading = reading_of(args)
     if csv == {True}:
+        if args.labels or reading:
+            raise FFLUXError(
+                f"--{'labels' if args.labels else next(iter(reading)).replace('_', '-')} is for "
+                "labels of whole molecules, not for CSV training sets: leave it out"
+            )
         return read_sets(files, tests, args.hold_out, seed, args.alf, geometry)
     if len(files) > 1 or len(tests) > 1:
         raise FFLUXError(
@@ -279,7 +297,10 @@ def _read(args, seed):
         )
     if args.alf:
         raise FFLUXError("--alf is for CSV files: labels have local frames chosen for them")
-    return read_labels(files[0], tests[0] if tests else None, args.hold_out, seed, geometry)
+    return read_labels(
+        files[0], tests[0] if tests else None, args.hold_out, seed, geometry, reading, args.labels,
+        args.gradients,
+    )
 
 
 def _output(args, system: str) -> Path:

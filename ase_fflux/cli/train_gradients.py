@@ -14,6 +14,7 @@ from ase_fflux.base.store import write_text
 from ase_fflux.base.text import quantities
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
+from ase_fflux.cli.data_options import reading_of
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.training.inputs import TrainingData
@@ -39,7 +40,7 @@ def train_gradients(
 ) -> int:
     """Train, and print where the model is and what errors it has; 130 if interrupted."""
     if data.dataset is None:
-        raise FFLUXError("--gradients needs labels.xyz: CSV training sets hold no gradients")
+        raise FFLUXError("--gradients needs labels or a data set: CSV files hold no gradients")
     if output.suffix != SUFFIX:
         raise FFLUXError(
             f"--gradients makes a bundle: give -o NAME{SUFFIX} (`fflux convert --plain` makes "
@@ -53,7 +54,7 @@ def train_gradients(
     asked = {
         "gradients": True, "settings": settings.record(), "moments": args.moments,
         "energies": training.energies.record(), "symmetry": training.symmetry,
-        "hold_out": args.hold_out,
+        "hold_out": args.hold_out, "labels": args.labels, "reading": reading_of(args),
         "inputs_sha256": {
             file: digest(Path(file)) for file in (*args.input, *(args.test or []))
         },

@@ -113,6 +113,11 @@ class MoleculeModel:
         )
 
     @property
+    def latent(self) -> bool:
+        """Whether atomic energies are but parts of the total: no label had any."""
+        return self.shared is not None and self.shared.latent
+
+    @property
     def least_coverage(self) -> float:
         """Coverage below which a geometry is outside of what the training data cover.
 

@@ -5,7 +5,7 @@ refused here, before anything is trained.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR
 from ase_fflux.formats.training_set import TrainingSet, read_training_set
 from ase_fflux.labels.checks import outlier, outlier_limit
-from ase_fflux.labels.dataset import Dataset, read_dataset
+from ase_fflux.labels.dataset import Dataset
+from ase_fflux.labels.importers.any_file import read_any
+from ase_fflux.labels.label import UNKNOWN
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
@@ -125,30 +127,39 @@ class TrainingData:
 
 
 def read_labels(
-    path: Path, test: Path | None, hold_out: float, seed: int, geometry: Atoms | None
+    path: Path, test: Path | None, hold_out: float, seed: int, geometry: Atoms | None,
+    reading: Mapping | None = None, count: int | None = None, latent: bool = False,
 ) -> TrainingData:
     """Read a labelled dataset.
 
     Parameters
     ----------
     path : Path
-        Label file of a molecule (`read_dataset`).
+        Labels of a molecule (`read_any`).
     test : Path or None
-        Label file for the test.
+        Labels for the test.
     hold_out : float
         Part of the labels held out where there is no such file.
     seed : int
         Of the random choice of them.
     geometry : Atoms or None
         Reference geometry; by default that of lowest energy.
+    reading : mapping, optional
+        Options of `read_foreign`, for both files.
+    count : int, optional
+        How many labels are trained on, chosen at random; all by default.
+    latent : bool
+        Whether total energies and gradients do, without atomic energies.
 
     Raises
     ------
     FFLUXError
-        What `read_dataset` raises; labels that stand twice, are too few, or are of other atoms or
+        What `read_any` raises; labels that stand twice, are too few, or are of other atoms or
         at another level in the test set; atoms without a local frame.
     """
-    dataset = _labelled(path)
+    reading = reading or {}
+    needed = ("energies", "gradients") if latent else ("energies", "atomic_energies")
+    dataset = _labelled(path, reading, needed)
     seen: dict[bytes, int] = {}
     for frame, positions in enumerate(dataset.geometries, 1):
         first = seen.setdefault(positions.tobytes(), frame)
@@ -157,15 +168,27 @@ def read_labels(
                 f"{path}: frames {first} and {frame} are the same geometry: remove one of them"
             )
     if test is not None:
-        training, tested, held_out = dataset, _labelled(test), str(test)
-        for name in ("symbols", "method"):
-            one, other = getattr(dataset, name), getattr(tested, name)
-            if one != other:
-                raise TrainingError(f"{test}: {name} {other} are not those of {path}, {one}")
+        training, held_out = dataset, str(test)
+        tested = _labelled(test, reading, ("energies",) if latent else needed)
+        if tested.symbols != dataset.symbols:
+            raise TrainingError(
+                f"{test}: symbols {tested.symbols} are not those of {path}, {dataset.symbols}"
+            )
+        if UNKNOWN not in (dataset.method, tested.method) and tested.method != dataset.method:
+            raise TrainingError(
+                f"{test}: method {tested.method} is not that of {path}, {dataset.method}"
+            )
     else:
         kept, out = split(len(dataset), hold_out, seed)
         training, tested = dataset.select(kept), dataset.select(out) if len(out) else None
         held_out = _at_random(len(out), seed)
+    if count is not None:
+        if count > len(training):
+            raise TrainingError(
+                f"{path}: there are {len(training)} labels to train on, fewer than {count}"
+            )
+        chosen = np.random.default_rng([seed, count]).permutation(len(training))[:count]
+        training = training.select(np.sort(chosen))
     _enough(path, len(training))
     if geometry is None:
         lowest = training.geometries[int(np.argmin(training.energies))]
@@ -191,15 +214,18 @@ def read_labels(
     )
 
 
-def _labelled(path: Path) -> Dataset:
-    """Labels with what every training needs."""
-    dataset = read_dataset(path)
-    if missing := dataset.missing(("energies", "atomic_energies")):
-        raise TrainingError(
-            f"{path}: no {' and no '.join(missing)}: atoms learn their energies, and totals alone "
-            "cannot be trained on yet; label the geometries with a source that has atomic energies "
-            "(fflux build)"
-        )
+def _labelled(path: Path, reading: Mapping, needed: Sequence[str]) -> Dataset:
+    """Labels with what a training or its test needs."""
+    dataset = read_any(path, **reading)
+    if missing := dataset.missing(needed):
+        what = " and no ".join(name.replace("_", " ") for name in missing)
+        if missing == ["atomic_energies"]:
+            raise TrainingError(
+                f"{path}: no {what}: total energies alone are learned together with their "
+                "gradients, give --gradients; or label the geometries with a source that has "
+                "atomic energies (fflux label)"
+            )
+        raise TrainingError(f"{path}: no {what}, which this training needs")
     return dataset
 
 

@@ -27,7 +27,7 @@ def write_labels(path, **change):
 
 def test_totals_alone_are_refused_in_one_line(tmp_path):
     path = write_labels(tmp_path / "plain.xyz", atomic_energies=None)
-    with pytest.raises(TrainingError, match="plain.xyz: no atomic_energies: .* totals alone"):
+    with pytest.raises(TrainingError, match="plain.xyz: no atomic energies: .* give --gradients"):
         read_labels(path, None, 0.1, 0, None)
 
 

@@ -9,6 +9,8 @@ total energy                below 1.6 times the Thomas-Fermi energy of the atoms
                             which itself is 1.3 to 1.5 times too low: units smaller than eV taken
                             for eV
 binding energy of an atom   with energies of isolated atoms: above +2 or below -15 eV for an atom
+forces                      above 15 eV/A (root mean square of a label, median): at
+                            1200 K they are 2 to 3
 energy differences          of geometries near each other, beside those that the forces make
                             (trapezoidal rule after superposition): a ratio outside of 0.6 to 1.7,
                             where both go together (correlation above 0.6)
@@ -24,13 +26,14 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
 from ase_fflux.base.errors import LabelError
-from ase_fflux.base.units import BOHR, HARTREE
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.label import Dataset
 from ase_fflux.topology.superposition import orthogonal_maps
 
 _NEAREST = 0.7, 1.5
 _THOMAS_FERMI, _LOWEST = -20.8, 1.6
 _BINDING = -15.0, 2.0
+_LARGEST_FORCE = 15.0
 _RATIO, _CORRELATION = (0.6, 1.7), 0.6
 _LABELS, _NEIGHBOURS, _FEWEST = 200, 3, 15
 _UNITS = "give --energy-unit and --length-unit of the file"
@@ -70,8 +73,15 @@ def believe_units(d: Dataset, path, isolated: Mapping[str, float]) -> None:
                 f"{path}: total energies of {energy:.6g} eV (median) are {binding:.4g} eV from "
                 "those of the isolated atoms: both must be of one level of theory and in one unit"
             )
-    if d.gradients is not None and len(some) >= _FEWEST:
-        _differences(some, path)
+    if d.gradients is not None:
+        force = FORCE * float(np.median(np.sqrt((d.gradients**2).mean(axis=(1, 2)))))
+        if force > _LARGEST_FORCE:
+            raise LabelError(
+                f"{path}: forces of {force:.3g} eV/A (root mean square, median of the labels), "
+                f"which tear molecules apart: {_UNITS}"
+            )
+        if len(some) >= _FEWEST:
+            _differences(some, path)
 
 
 def _distances(d: Dataset, numbers: np.ndarray, path) -> None:

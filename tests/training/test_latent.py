@@ -1,0 +1,90 @@
+"""Models of total energies and gradients alone, whose atomic energies are latent."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ase_fflux.assess.comparison import compare
+from ase_fflux.assess.validate import held_out_errors
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.cli.info import _description
+from ase_fflux.formats.bundle import read_bundle, write_bundle
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.uncertainty import Posterior
+from ase_fflux.training.joint import JointTrainer, JointTraining
+
+TRAINING = JointTraining(
+    JointSettings(sizes=(10, 20), evaluations=(20, 5)),
+    TrainingSettings(optimiser=LBFGS(budget=10), transfer=None),
+)
+
+
+@pytest.fixture(scope="module")
+def labels(make_labels):
+    labels = make_labels("fluoromethane", 24)
+    return replace(labels, atomic_energies=None, moments=labels.moments[:, :, :1])
+
+
+@pytest.fixture(scope="module")
+def unseen(make_labels):
+    return make_labels("fluoromethane", 12, seed=5)
+
+
+@pytest.fixture(scope="module")
+def trainer(labels, shapes):
+    return JointTrainer(labels, shapes["fluoromethane"][1], TRAINING)
+
+
+@pytest.fixture(scope="module")
+def model(trainer):
+    return trainer.model("toy", trainer.solve(trainer.hyperparameters()), trainer.moments())
+
+
+def test_totals_and_forces_are_learned(model, trainer, unseen):
+    """Energies vary by tens of kJ/mol."""
+    errors = held_out_errors(model, unseen)
+    assert errors.energy_rmse_kj_per_mol < 0.3
+    assert errors.force_rmse_ev_per_angstrom < 0.02
+    assert errors.charge_rmse_e < 1e-3 and errors.dipole_rmse_e_angstrom is None
+    assert "24 labels, 6 symmetry operations: latent atomic energies, 24 totals and" in trainer.plan
+
+
+def test_atomic_energies_are_said_to_be_latent(model, trainer, unseen):
+    assert model.latent
+    assert held_out_errors(model, unseen).atomic_energy_rmse_kj_per_mol is None
+    assert "atomic energy" not in {q.name for q in compare(model, unseen).quantities}
+    text = "\n".join(_description(model, "toy.fflux"))
+    assert "total energies (atomic ones latent)" in text
+    assert "noise levels: total energy" in text and "energy of an atom" not in text
+    solved = trainer.solve(trainer.hyperparameters())
+    assert trainer.record(solved)["atomic_energies"] == "latent"
+    assert len(np.unique([p.mean[0] for p in model.shared.processes if "iqa" in p.properties])) == 1
+
+
+def test_bundle_keeps_what_the_uncertainty_needs(tmp_path, model, unseen):
+    write_bundle(tmp_path / "toy.fflux", model)
+    read = read_bundle(tmp_path / "toy.fflux")
+    assert read.latent
+    np.testing.assert_array_equal(read.shared.totals.weights, model.shared.totals.weights)
+    assert read.shared.totals.noise == model.shared.totals.noise
+    one, two = (Posterior(m).uncertainty(unseen.geometries[0]) for m in (model, read))
+    assert two.energy == pytest.approx(one.energy, rel=1e-6)
+    np.testing.assert_allclose(two.forces, one.forces, rtol=1e-6)
+    assert one.energies.max() > 10 * one.energy  # parts of a total are hardly known
+
+
+def test_errors_are_what_the_uncertainty_says(model, unseen):
+    """Root mean square of error over standard deviation: about one."""
+    posterior = Posterior(model)
+    stated = np.array([posterior.uncertainty(x).energy for x in unseen.geometries])
+    found = compare(model, unseen)["energy"].errors / 2625.4996
+    assert 0.2 < np.sqrt(np.mean((found / stated) ** 2)) < 3.0
+
+
+def test_some_labels_without_gradients_or_totals_are_refused(labels, shapes):
+    for name in ("energies", "gradients"):
+        with pytest.raises(TrainingError, match=f"no {name}"):
+            JointTrainer(replace(labels, **{name: None}), shapes["fluoromethane"][1], TRAINING)
