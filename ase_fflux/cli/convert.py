@@ -4,11 +4,16 @@ import argparse
 import zipfile
 from pathlib import Path
 
+from ase_fflux.cli import options
 from ase_fflux.cli.options import natural
 
 _DESCRIPTION = """\
 Convert a .fflux bundle into a directory of FEREBUS .model files (as DL_FFLUX and FEREBUS read
 them), or such a directory into a bundle. Predictions stay the same to 1e-12.
+
+With --model, SOURCE is a geometry, and OUTPUT a run directory of DL_FFLUX with CONFIG, CONTROL,
+FIELD, MPOLES and model_krig/, which every verb here reads as well (`fflux sp OUTPUT`). Its CONTROL
+asks for 1000 steps of 0.5 fs at constant energy: edit it for another run.
 
 Models trained on gradients have weights on kernel derivatives, for which .model files have no
 place. --plain writes each as two opposite weights on neighbouring points, which predicts nearly the
@@ -20,6 +25,7 @@ example:
   fflux convert ethanol ethanol_models       bundled model to a directory of .model files
   fflux convert model_krig water.fflux       directory to bundle
   fflux convert my.fflux my_models --plain   of a model trained on gradients
+  fflux convert box.xyz run --model water.toml    a run directory of DL_FFLUX
 
 The suffix of the output decides what is written. A model that is already there is kept as NAME.~1~,
 NAME.~2~, ...; anything else that is there is refused.
@@ -39,8 +45,8 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument(
         "source",
-        metavar="MODEL",
-        help="bundled name, .fflux bundle or directory of .model files",
+        metavar="SOURCE",
+        help="bundled name, .fflux bundle or directory of .model files; with --model a geometry",
     )
     parser.add_argument("output", metavar="OUTPUT", help="NAME.fflux, or a directory")
     parser.add_argument(
@@ -53,10 +59,26 @@ def add_parser(subparsers) -> None:
         help="with --plain: points that a process has at most, images of equivalent atoms included "
         "(default: 6000); fewer than it needs cost much accuracy",
     )
+    run = parser.add_argument_group("run directories of DL_FFLUX")
+    run.add_argument(
+        "--model", action="append", metavar="MODEL",
+        help="bundled name, bundle or directory, again for each further species, or a force-field "
+        "file (.toml)",
+    )
+    run.add_argument(
+        "--index", type=int, default=-1, metavar="I",
+        help="frame of a file with several, counted from 0, negative from the end (default: last)",
+    )
+    options.add_reading(run)
+    options.add_between(parser)
+    parser.set_defaults(min_coverage=None, on_low_coverage="ignore")
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what was written."""
+    if args.model is not None:
+        _write_run_directory(args)
+        return
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError, ModelError
     from ase_fflux.base.outputs import OutputFiles
@@ -109,6 +131,51 @@ def run(args: argparse.Namespace) -> None:
     before = sum(p.stat().st_size for p in read)
     after = sum(p.stat().st_size for p in written)
     print(f"wrote {what}, {_size(after)} (from {source}, {_size(before)})")
+
+
+def _write_run_directory(args: argparse.Namespace) -> None:
+    """A run directory from a geometry and a force field."""
+    import numpy as np
+
+    from ase_fflux.base.claims import held
+    from ase_fflux.base.errors import FFLUXError
+    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.store import replacing
+    from ase_fflux.forcefield import ForceField
+    from ase_fflux.formats.dl_poly import is_run_directory
+    from ase_fflux.run_directory import write_dlpoly
+
+    args.geometry, output = args.source, Path(args.output)
+    if args.points and not args.plain:
+        raise FFLUXError("--points is the size of what --plain makes: give both or none")
+    if output.exists() and not output.is_dir():
+        raise FFLUXError(f"{output} is a file and no directory: choose another OUTPUT")
+    full = output.is_dir() and any(output.iterdir())
+    if full and not is_run_directory(output):
+        raise FFLUXError(f"{output} holds other files: choose a new directory")
+    atoms, description = options.system_of(args)
+    forcefield = atoms.calc.forcefield
+    if args.plain:
+        models = [
+            _plain(model, args.points)
+            if any(p.gp.derivative_weights is not None for p in model.processes) else model
+            for model in forcefield.models
+        ]
+        forcefield = ForceField(models, interactions=forcefield.interactions)
+    files = OutputFiles(output, [""])
+    with held(output.resolve(), args.command):
+        with replacing(output) as partial:
+            written, order = write_dlpoly(partial, atoms, forcefield)
+            if full:
+                print(files.set_aside())
+    print(f"{description}: wrote {len(written)} files in {output}")
+    if (order != np.arange(len(order))).any():
+        print("atoms of CONFIG are in another order: molecule after molecule, as the models' atoms")
+    if names := [model.name for model in forcefield.models if model.charge is not None]:
+        print(
+            f"charges of {', '.join(names)} are corrected here to sum to the molecule's, and in "
+            "DL_FFLUX they are not: its electrostatics differ by as much as they lack"
+        )
 
 
 def _plain(model, points: int | None):

@@ -70,6 +70,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default="warn",
         help="what to do then (default: %(default)s)",
     )
+    add_between(parser)
+
+
+def add_between(parser: argparse.ArgumentParser) -> None:
+    """What acts between molecules."""
     between = parser.add_argument_group("between molecules")
     between.add_argument(
         "--no-electrostatics",

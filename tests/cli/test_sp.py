@@ -28,9 +28,10 @@ C-C = [0.005, 3.4]
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch, methyl_model):
+def workplace(tmp_path, monkeypatch, methyl_model, plausible):
     """A folder with methyl.fflux, methyl.toml, one molecule in three frames, and two in a box."""
     monkeypatch.chdir(tmp_path)
+    methyl_model = plausible(methyl_model)
     write_bundle("methyl.fflux", methyl_model)
     Path("methyl.toml").write_text(FORCE_FIELD)
     rng = np.random.default_rng(0)
@@ -154,3 +155,44 @@ def test_published_dimer(reference, capsys):
     np.testing.assert_allclose(
         frame["forces_eV_per_A"], forces, rtol=0, atol=2e-6 * np.abs(forces).max()
     )
+
+
+def test_a_directory_for_the_published_engine_and_back(capsys):
+    """Written by `fflux convert`, read by `fflux sp`."""
+    box = read("box.xyz")
+    order = np.random.default_rng(1).permutation(len(box))
+    write("shuffled.xyz", box[order])
+    for _ in range(2):
+        assert main(["convert", "shuffled.xyz", "run", "--model", "methyl.toml"]) == 0
+    out = capsys.readouterr().out
+    assert "atoms of CONFIG are in another order" in out
+    assert "kept the earlier output as run.~1~" in out
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "CONFIG", "CONTROL", "FIELD", "MPOLES", "model_krig",
+    ]
+    found = []
+    for arguments in (["run"], ["box.xyz", "--model", "methyl.toml"]):
+        assert main(["sp", *arguments, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["frames"][0])
+    for name, value in found[0]["energy_terms_eV"].items():
+        assert found[1]["energy_terms_eV"][name] == pytest.approx(value, abs=1e-8)
+    np.testing.assert_allclose(
+        found[0]["stress_xx_yy_zz_yz_xz_xy_eV_per_A3"],
+        found[1]["stress_xx_yy_zz_yz_xz_xy_eV_per_A3"], atol=1e-9,
+    )
+
+
+def test_a_directory_that_is_not_written(make_shared, capsys):
+    Path("other").mkdir()
+    Path("other", "notes.txt").write_text("mine")
+    for output, said in (
+        ("other", "other holds other files"), ("box.xyz", "is a file and no directory"),
+        ("new", "trained on gradients"),
+    ):
+        model = "methyl.toml"
+        if output == "new":
+            write_bundle("shared.fflux", make_shared())
+            model = "shared.fflux"
+        assert main(["convert", "one.xyz", output, "--model", model]) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("new").exists() and [*Path("other").iterdir()] == [Path("other/notes.txt")]
