@@ -16,6 +16,7 @@ from ase_fflux.forcefield.interactions.electrostatics import ACCURACY, Electrost
 from ase_fflux.forcefield.interactions.pairs import ShortRange
 from ase_fflux.formats.dl_poly import RunDirectory, read_run_directory
 from ase_fflux.formats.dl_poly.writing import Contents, write_run_directory
+from ase_fflux.simulate.molecules import require_apart
 
 _PICOSECOND = 1000 * fs
 
@@ -71,11 +72,11 @@ def atoms_of(run: RunDirectory) -> Atoms:
     assignment = {
         model.name: rows for model, rows in zip(models, run.assignment(), strict=True)
     }
+    x, cell = atoms.positions / BOHR, atoms.cell.array / BOHR
     try:
-        calculator.forcefield.match(
-            atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc,
-            explicit=assignment,
-        )
+        found = calculator.forcefield.match(x, atoms.numbers, cell, atoms.pbc, assignment)
+        whole = BOHR * found.unwrap(x, cell, atoms.pbc)
+        require_apart(whole, atoms.numbers, found.molecule, atoms.cell.array, atoms.pbc)
     except (GeometryError, TopologyError) as error:
         raise run.told(error) from None
     calculator.set(assignment=assignment)

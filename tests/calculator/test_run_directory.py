@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_calculator_of_a_directory_is_for_any_geometry_and_travels(box, tmp_path
     control.write_text(control.read_text().replace("L3", "L2"))
     with pytest.raises(FFLUXError, match="has changed since"):
         pickle.loads(sent)
+
+
+def test_molecules_that_overlap_or_are_broken(box, tmp_path):
+    onto = box.positions[5] - box.positions[0] + (0.2, 0.1, 0.9)
+    for moved, shift, message in (
+        (range(5), onto, "are .* Angstrom apart .*the molecules overlap"),
+        ([2], (2.5, 0.1, 0.2), "a bond|apart|broken"),
+    ):
+        atoms = box.copy()
+        atoms.positions[list(moved)] += shift
+        _, order = write_dlpoly(tmp_path / "run", box)
+        config = tmp_path / "run" / "CONFIG"
+        lines = config.read_text().splitlines()
+        for k, x in enumerate(atoms.positions[order]):
+            lines[6 + 3 * k] = " ".join(f"{value:.6f}" for value in x)
+        config.write_text("\n".join(lines) + "\n")
+        with pytest.raises(FFLUXError, match=f"run/CONFIG: .*({message})"):
+            read_dlpoly(tmp_path / "run")
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_unknown_keyword_is_a_warning(box, tmp_path):
