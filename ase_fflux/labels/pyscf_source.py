@@ -37,6 +37,9 @@ CONVERGED, TIGHT = 1e-6, 1e-7
 WORST = {"hirshfeld": 1e-4, "mbis": 1e-4, "qtaim": 1e-3}
 """Hartree; geometries whose atoms miss the total energy by more are rejected."""
 
+WORST_ATOM = 2e-3
+"""Hartree; topological atoms sum well whatever their surfaces: none may have a larger |L(A)|."""
+
 _DEPENDENT = 1e-7
 """Smallest eigenvalue of the overlap of a basis that is not linearly dependent."""
 _REMEMBERED = 50
@@ -155,8 +158,8 @@ class PySCF:
         Raises
         ------
         Rejected
-            A calculation that does not converge, or atoms that miss the total energy by more than
-            `WORST`.
+            A calculation that does not converge, atoms that miss the total energy by more than
+            `WORST`, or a topological one whose |L| exceeds `WORST_ATOM`.
         LabelError
             What `check` raises.
         """
@@ -172,6 +175,12 @@ class PySCF:
                 f"{self.method}: {self.partition} atoms of {describe(run.atoms)} miss the total "
                 f"energy by {found.excess * HARTREE_KJ:.2f} kJ/mol (at most "
                 f"{WORST[self.partition] * HARTREE_KJ:.2f})"
+            )
+        worst = int(np.argmax(found.errors))
+        if self.partition == "qtaim" and found.errors[worst] > WORST_ATOM:
+            raise Rejected(
+                f"{self.method}: topological {_name(run.atoms, worst)} of {describe(run.atoms)} "
+                f"has |L| = {found.errors[worst]:.1e} Ha (at most {WORST_ATOM:.0e})"
             )
 
     def integrate(self, run, partition: str | None = None):

@@ -1,6 +1,7 @@
 """Ab initio labels: consistent forces, no feeling for how the input is turned, refusals."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,23 @@ def test_label_turns_with_the_molecule():
             np.linalg.norm(one.moments[:, part], axis=1),
             np.linalg.norm(two.moments[:, part], axis=1), atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("partition, excess, error, message", [
+    ("hirshfeld", 2e-4, 1e-4, "hirshfeld atoms of OH2 .* miss the total energy by 0.53 kJ/mol"),
+    ("mbis", -2e-4, 1e-4, "mbis atoms of OH2 .* miss the total energy by -0.53 kJ/mol"),
+    ("qtaim", 2e-3, 1e-4, "qtaim atoms of OH2 .* miss the total energy by 5.25 kJ/mol"),
+    ("qtaim", 0.0, 3e-3, r"topological atom 2 \(H\) of OH2 .* has |L| = 3.0e-03 Ha"),
+])
+def test_atoms_beyond_the_stated_error_are_rejected(
+    monkeypatch, partition, excess, error, message
+):
+    source = PySCF(basis="6-31G", partition=partition)
+    found = SimpleNamespace(excess=excess, errors=np.array([0.0, error, 0.0]))
+    monkeypatch.setattr(source, "_run", lambda *_: SimpleNamespace(atoms=WATER))
+    monkeypatch.setattr(source, "integrate", lambda run: found)
+    with pytest.raises(Rejected, match=message.replace("|", r"\|")):
+        source.label(WATER)
 
 
 def test_dipole_of_an_ion_is_about_the_origin():

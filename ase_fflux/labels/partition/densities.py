@@ -109,6 +109,13 @@ class MolecularDensities:
             out[block] = 2 * np.einsum("ig,ig->g", psi, psi)
         return out
 
+    def slopes(self, points: np.ndarray) -> np.ndarray:
+        """Gradient (g, 3) of the electron density at points (g, 3) in bohr."""
+        name = "GTOval_ip_cart" if self.mol.cart else "GTOval_ip_sph"
+        psi = self.mol.eval_gto("GTOval", points) @ self.orbitals
+        slopes = self.mol.eval_gto(name, points) @ self.orbitals
+        return 4 * np.einsum("gi,kgi->gk", psi, slopes)
+
     def at(self, points: np.ndarray, laplacian: bool = False) -> Densities:
         """All densities at points (g, 3) in bohr."""
         parts = []

@@ -34,18 +34,18 @@ def hirshfeld(densities, points: np.ndarray) -> np.ndarray:
     free = np.empty((mol.natm, len(points)))
     for i, position in enumerate(densities.atoms):
         r = np.linalg.norm(points - position, axis=1)
-        free[i] = np.exp(_free_atom(mol.atom_pure_symbol(i), _basis_key(mol, i))(r))
+        free[i] = np.exp(free_atom(mol, i)(r))
     return free / free.sum(axis=0)
 
 
-def _basis_key(mol, atom: int) -> str:
-    """The basis of an atom as text that makes it again."""
-    return repr(mol._basis[mol.atom_symbol(atom)])
+def free_atom(mol, atom: int) -> CubicSpline:
+    """Logarithm of a free neutral atom's density by distance (bohr), in an atom's own basis."""
+    # the basis as text that makes it again
+    return _free_atom(mol.atom_pure_symbol(atom), repr(mol._basis[mol.atom_symbol(atom)]))
 
 
 @lru_cache(maxsize=64)
 def _free_atom(symbol: str, basis: str) -> CubicSpline:
-    """Logarithm of a free atom's density by distance (bohr)."""
     from pyscf import gto
     from pyscf.scf import atom_hf
 

@@ -1,4 +1,4 @@
-"""The electron density at single points, and the atom that its gradient leads to.
+"""The atom that the gradient of the density leads to.
 
 Every point belongs to the nucleus at which the path of steepest ascent of the density ends. A path
 that enters a sphere around a nucleus, on whose surface the density rises inwards everywhere, has
@@ -8,156 +8,70 @@ arrived.
 import numpy as np
 
 from ase_fflux.base.jit import njit
+from ase_fflux.labels.partition.density_spline import log_slope
 
-_FAR = 34.0
-"""Exponent a r^2 of a Gaussian that is nothing any more."""
-_MOST_STEPS = 2000
+_MOST_STEPS, _MOST_LOST = 2000, 100
 _ERROR = 1e-4
 """Error of a step of a path (bohr)."""
-
-
-class PointDensity:
-    """Tables for the density of a closed-shell calculation at one point after the other.
-
-    Parameters
-    ----------
-    mol : pyscf.gto.Mole
-    orbitals : (AOs, n) array
-        Doubly occupied orbitals.
-
-    Attributes
-    ----------
-    tables : tuple of arrays
-        What `density` and `destination` take.
-    """
-
-    def __init__(self, mol, orbitals: np.ndarray):
-        if not mol.cart:
-            orbitals = mol.cart2sph_coeff(normalized="sp") @ orbitals
-        atoms, degrees, first, exponents, factors, functions = [], [], [0], [], [], [0]
-        for shell in range(mol.nbas):
-            degree = mol.bas_angular(shell)
-            common = ((2 * degree + 1) / (4 * np.pi)) ** 0.5 if degree < 2 else 1.0
-            for column in mol._libcint_ctr_coeff(shell).T:
-                used = column != 0
-                atoms.append(mol.bas_atom(shell))
-                degrees.append(degree)
-                exponents.extend(mol.bas_exp(shell)[used])
-                factors.extend(common * column[used])
-                first.append(len(exponents))
-                functions.append(functions[-1] + (degree + 1) * (degree + 2) // 2)
-        self.atoms = mol.atom_coords()
-        self.tables = (
-            self.atoms, np.array(atoms), np.array(degrees), np.array(first), np.array(exponents),
-            np.array(factors), np.array(functions), np.ascontiguousarray(2**0.5 * orbitals),
-        )
-
-    def gradient(self, points: np.ndarray) -> np.ndarray:
-        """Density and its gradient (g, 4) at points (g, 3)."""
-        return _many(np.ascontiguousarray(points), *self.tables)
+_CROSSING = 1e-4
+"""Error of a crossing (bohr)."""
+STRIDE = 2
+"""Points of the spline's mesh per point of the labelled one."""
+_FAINT = -14.0
+"""Logarithm of the density below which the nearest mesh point decides."""
 
 
 @njit
-def _density(x, y, z, atoms, atom, degree, first, exponent, factor, function, orbitals, psi, out):
-    """Density and gradient at a point, into out (4,); psi (4, n) is work space."""
-    n = orbitals.shape[1]
-    for k in range(4):
-        for i in range(n):
-            psi[k, i] = 0.0
-    for s in range(len(atom)):
-        dx, dy, dz = x - atoms[atom[s], 0], y - atoms[atom[s], 1], z - atoms[atom[s], 2]
-        r2 = dx * dx + dy * dy + dz * dz
-        radial, slope = 0.0, 0.0
-        for p in range(first[s], first[s + 1]):
-            t = exponent[p] * r2
-            if t < _FAR:
-                e = factor[p] * np.exp(-t)
-                radial += e
-                slope -= 2 * exponent[p] * e
-        if radial == 0.0:
-            continue
-        l, m = degree[s], function[s]  # noqa: E741
-        for a in range(l, -1, -1):
-            for b in range(l - a, -1, -1):
-                c = l - a - b
-                xa, yb, zc = dx**a, dy**b, dz**c
-                value = xa * yb * zc
-                gx, gy, gz = value * slope * dx, value * slope * dy, value * slope * dz
-                if a:
-                    gx += a * dx ** (a - 1) * yb * zc * radial
-                if b:
-                    gy += b * dy ** (b - 1) * xa * zc * radial
-                if c:
-                    gz += c * dz ** (c - 1) * xa * yb * radial
-                value *= radial
-                for i in range(n):
-                    q = orbitals[m, i]
-                    psi[0, i] += q * value
-                    psi[1, i] += q * gx
-                    psi[2, i] += q * gy
-                    psi[3, i] += q * gz
-                m += 1
-    for k in range(4):
-        total = 0.0
-        for i in range(n):
-            total += psi[0, i] * psi[k, i]
-        out[k] = total if k == 0 else 2 * total
-
-
-@njit
-def _many(points, *tables):
-    psi, out = np.empty((4, tables[-1].shape[1])), np.empty((len(points), 4))
-    for g in range(len(points)):
-        _density(points[g, 0], points[g, 1], points[g, 2], *tables, psi, out[g])
-    return out
-
-
-@njit
-def _direction(x, tables, psi, out, direction):
-    """Unit vector of the gradient; returns its length relative to the density."""
-    _density(x[0], x[1], x[2], *tables, psi, out)
+def _direction(x, tables, out, direction):
+    """Unit vector of the gradient."""
+    log_slope(x, tables, out)
     length = np.sqrt(out[1] ** 2 + out[2] ** 2 + out[3] ** 2)
     for k in range(3):
         direction[k] = out[k + 1] / (length + 1e-300)
-    return length / (out[0] + 1e-300)
 
 
 @njit
-def _arrived(x, atoms, radius):
-    for i in range(len(atoms)):
+def _arrived(x, atoms, radius, low, step, known):
+    """Atom whose sphere, or whose labelled part of the mesh, x is in, -1 if in none."""
+    i = min(max(int((x[0] - low[0]) / step + 0.5), 0), known.shape[0] - 1)
+    j = min(max(int((x[1] - low[1]) / step + 0.5), 0), known.shape[1] - 1)
+    k = min(max(int((x[2] - low[2]) / step + 0.5), 0), known.shape[2] - 1)
+    if known[i, j, k] >= 0:
+        return known[i, j, k]
+    for a in range(len(atoms)):
         d2 = 0.0
-        for k in range(3):
-            d2 += (x[k] - atoms[i, k]) ** 2
-        if d2 < radius[i] ** 2:
-            return i
+        for n in range(3):
+            d2 += (x[n] - atoms[a, n]) ** 2
+        if d2 < radius[a] ** 2:
+            return a
     return -1
 
 
 @njit
-def destination(start, radius, tables, work):
+def _destination(start, radius, tables, known, work):
     """Atom in whose sphere the path of steepest ascent from a point ends, -1 if in none.
 
     Bogacki and Shampine's pair of orders 3 and 2 along the path's length, Appl. Math. Lett. 1989,
-    2, 321.
+    2, 321. Where a path ends stands in work[4].
     """
-    psi, out, k1, k2, k3, k4, x, y = work
-    atoms = tables[0]
+    k1, k2, k3, k4, x, y, out = work
+    atoms, low, spacing = tables[0], tables[3], tables[4] * STRIDE
     x[:] = start
+    found = _arrived(x, atoms, radius, low, spacing, known)
+    if found >= 0:
+        return found
     step = 0.1
-    _direction(x, tables, psi, out, k1)
+    _direction(x, tables, out, k1)
     for _ in range(_MOST_STEPS):
-        found = _arrived(x, atoms, radius)
-        if found >= 0:
-            return found
         for k in range(3):
             y[k] = x[k] + 0.5 * step * k1[k]
-        _direction(y, tables, psi, out, k2)
+        _direction(y, tables, out, k2)
         for k in range(3):
             y[k] = x[k] + 0.75 * step * k2[k]
-        _direction(y, tables, psi, out, k3)
+        _direction(y, tables, out, k3)
         for k in range(3):
             y[k] = x[k] + step * (2 * k1[k] + 3 * k2[k] + 4 * k3[k]) / 9
-        _direction(y, tables, psi, out, k4)
+        _direction(y, tables, out, k4)
         error = 0.0
         for k in range(3):
             d = -5 * k1[k] / 72 + k2[k] / 12 + k3[k] / 9 - k4[k] / 8
@@ -166,68 +80,129 @@ def destination(start, radius, tables, work):
         if error < _ERROR or step < 1e-4:
             x[:] = y
             k1[:] = k4
+            found = _arrived(x, atoms, radius, low, spacing, known)
+            if found >= 0:
+                return found
         step *= min(4.0, max(0.2, 0.9 * (_ERROR / (error + 1e-12)) ** (1 / 3)))
         step = min(step, 0.8)
     return -1
 
 
 @njit
-def workspace(n):
-    """Arrays that `destination` writes to, for n orbitals."""
+def _workspace():
     return (
-        np.empty((4, n)), np.empty(4), np.empty(3), np.empty(3), np.empty(3), np.empty(3),
-        np.empty(3), np.empty(3),
+        np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(4)
     )
 
 
-@njit
-def crossings(origin, directions, atom, scan, radius, tables, tolerance):
-    """Where rays from a nucleus leave and enter its atom.
+def known_atoms(spline, radius) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms of the mesh points that are well inside of a basin, -1 elsewhere.
+
+    From high to low density, so that a path soon meets what is known already.
 
     Parameters
     ----------
-    origin : (3,) array
-        The nucleus.
-    directions : (R, 3) array
-        Unit vectors.
-    atom : int
-        Its index.
-    scan : (S,) array
-        Distances at which the atom is looked up, ascending, from inside its sphere.
+    spline : SplineDensity
     radius : (N,) array
-        Spheres of `destination`.
-    tables : tuple
-        Of `PointDensity`.
-    tolerance : float
-        Of a crossing (bohr).
+        Spheres (bohr) in which a path has arrived.
 
     Returns
     -------
-    (R, 7) array
-        Number of crossings (at most 6), and their distances.
+    known : (x, y, z) array
+        The atom of all 27 points around, if it is the same.
+    lost : (n, 3) array
+        Where paths end that end at no atom, with n at most 100: there labelling stops.
     """
-    found = np.zeros((len(directions), 7))
-    work, point = workspace(tables[-1].shape[1]), np.empty(3)
-    for d in range(len(directions)):
-        inside, count = True, 0
-        for s in range(1, len(scan)):
+    density = spline.log_density[::STRIDE, ::STRIDE, ::STRIDE]
+    labels = np.full(density.shape, -1, dtype=np.int16)
+    known = labels.copy()
+    lost = _label(np.argsort(-density.ravel()), radius, spline.tables, labels, known)
+    known[density < _FAINT] = labels[density < _FAINT]
+    return known, lost
+
+
+@njit
+def _label(order, radius, tables, labels, known):
+    low, spacing = tables[3], tables[4] * STRIDE
+    work, x = _workspace(), np.empty(3)
+    _, ny, nz = labels.shape
+    lost = np.empty((_MOST_LOST, 3))
+    n_lost = 0
+    nx = labels.shape[0]
+    for index in order:
+        i, j, k = index // (ny * nz), index // nz % ny, index % nz
+        x[0], x[1], x[2] = low[0] + spacing * i, low[1] + spacing * j, low[2] + spacing * k
+        labels[i, j, k] = found = _destination(x, radius, tables, known, work)
+        if found < 0:
+            lost[n_lost] = work[4]
+            n_lost += 1
+            if n_lost == _MOST_LOST:
+                break
+            continue
+        # the point may have been the last one missing around each of its neighbours
+        for a in range(max(i - 1, 1), min(i + 2, nx - 1)):
+            for b in range(max(j - 1, 1), min(j + 2, ny - 1)):
+                for c in range(max(k - 1, 1), min(k + 2, nz - 1)):
+                    if labels[a, b, c] == found and known[a, b, c] < 0:
+                        if _alone(labels, a, b, c):
+                            known[a, b, c] = found
+    return lost[:n_lost]
+
+
+@njit
+def _alone(labels, i, j, k):
+    """Whether all 27 points around have the same label."""
+    for a in range(i - 1, i + 2):
+        for b in range(j - 1, j + 2):
+            for c in range(k - 1, k + 2):
+                if labels[a, b, c] != labels[i, j, k]:
+                    return False
+    return True
+
+
+@njit
+def destinations(points, radius, tables, known):
+    """Atom of each point (g, 3), -1 where a path ends in none.
+
+    Parameters
+    ----------
+    points : (g, 3) array
+    radius : (N,) array
+        Spheres (bohr) in which a path has arrived.
+    tables : tuple
+        Of `SplineDensity`.
+    known : (x, y, z) array
+        Of `known_atoms`.
+    """
+    work, out = _workspace(), np.empty(len(points), dtype=np.int64)
+    for g in range(len(points)):
+        out[g] = _destination(points[g], radius, tables, known, work)
+    return out
+
+
+@njit
+def crossings(low, high, owner, radius, tables, known):
+    """Where lines between points (g, 3) of two atoms leave the first atom, owner (g,).
+
+    Returns
+    -------
+    (g,) array
+        Fractions of the way from low to high, by bisection.
+    """
+    work, point, out = _workspace(), np.empty(3), np.empty(len(low))
+    for g in range(len(low)):
+        length = 0.0
+        for k in range(3):
+            length += (high[g, k] - low[g, k]) ** 2
+        precision = _CROSSING / np.sqrt(length)
+        a, b = 0.0, 1.0
+        while b - a > precision:
+            middle = 0.5 * (a + b)
             for k in range(3):
-                point[k] = origin[k] + scan[s] * directions[d, k]
-            now = destination(point, radius, tables, work) == atom
-            if now == inside:
-                continue
-            low, high = scan[s - 1], scan[s]
-            while high - low > tolerance:
-                middle = 0.5 * (low + high)
-                for k in range(3):
-                    point[k] = origin[k] + middle * directions[d, k]
-                if (destination(point, radius, tables, work) == atom) == inside:
-                    low = middle
-                else:
-                    high = middle
-            if count < 6:
-                count += 1
-                found[d, count] = 0.5 * (low + high)
-            inside = now
-        found[d, 0] = count
-    return found
+                point[k] = low[g, k] + middle * (high[g, k] - low[g, k])
+            if _destination(point, radius, tables, known, work) == owner[g]:
+                a = middle
+            else:
+                b = middle
+        out[g] = 0.5 * (a + b)
+    return out

@@ -1,115 +1,154 @@
-"""Topological atoms: basins of the density's gradient, integrated ray by ray.
+"""Topological atoms: basins of the density's gradient.
 
-Around every nucleus is a sphere inside which the density rises towards it; there an ordinary
-quadrature does. Outside, rays run from the nucleus to where they leave the atom, found by bisection
-with gradient paths, and on if they enter it again.
+Rays from its nucleus measure an atom's basin badly: between two hydrogens of a methyl group the
+carbon's basin is a fin that reaches into space, along whose faces the rays run. So the molecule is
+integrated as for atoms that overlap, with rays around every nucleus and smooth weights (Becke's)
+that fade them out where another nucleus is nearer, and every ray is divided among all the basins
+that it passes. What is a fin for one nucleus' rays is met squarely by its neighbours', which have
+the weight there. As all of every ray is given away, atoms sum to the molecule whatever the
+surfaces between them.
 """
 
 import numpy as np
+from pyscf import gto
 from pyscf.dft.gen_grid import MakeAngularGrid
 
-from ase_fflux.labels.partition.gradient_paths import PointDensity, crossings
+from ase_fflux.base.units import BOHR
+from ase_fflux.labels.partition.density_spline import SplineDensity
+from ase_fflux.labels.partition.gradient_paths import known_atoms
+from ase_fflux.labels.partition.rays import EDGES, NODES, Rays, core
+from ase_fflux.labels.pyscf_numerics import becke_shares
+from ase_fflux.labels.source import Rejected
 from ase_fflux.model.multipoles import MAX_RANK, n_moments, solid_harmonics
+from ase_fflux.topology.graphs import atom_label
 
-DIRECTIONS, DIRECTIONS_H = 1454, 590
-"""Rays of an atom, and of hydrogen, of which less is integrated."""
+DIRECTIONS, FINE = 434, 974
+"""Rays of an atom on which densities are evaluated, and on which basins are told apart."""
 
-_REACH = 13.0
-"""bohr; end of a ray that leaves into space."""
-_CROSSING = 1e-4
-"""bohr; error of a crossing."""
-_INNER = 64, 194
-"""Radial and angular points inside the sphere."""
-_PIECES = np.array([0.0, 0.6, 1.4, 2.6, 4.2, 6.5, 10.0, 13.0])
-"""bohr beyond the sphere; a piece has a Gauss-Legendre rule of its own."""
-_NODES = 8
+_NEGLIGIBLE = 1e-12
+"""Electrons at a point that does not matter, far from all nuclei."""
+_LEAST_SPHERE = 0.15
+"""bohr; the maximum of a density of Gaussians lies up to half as far beside a proton at oxygen."""
+_FEW_LOST = 50
+"""Paths that may end on saddles, of a symmetric molecule's points between its atoms."""
+_FLAT = 1e-3
+"""Slope of the density's logarithm (1/bohr) where a path has ended."""
 
 
-def topological_atoms(densities, directions: int = DIRECTIONS, hydrogen: int = DIRECTIONS_H):
+def topological_atoms(densities, directions: int = DIRECTIONS, fine: int = FINE):
     """Energies and moments of topological atoms.
 
     Parameters
     ----------
     densities : MolecularDensities
-    directions, hydrogen : int
-        Rays of an atom and of hydrogen, sizes of Lebedev's rules.
+    directions, fine : int
+        Rays of an atom for densities and for basins, sizes of Lebedev's rules.
 
     Returns
     -------
     AtomicProperties
         With |L|, an atom's integral of the Laplacian over 4, as error.
+
+    Raises
+    ------
+    Rejected
+        The density has a maximum that is no nucleus: what belongs to it belongs to no atom.
     """
     from ase_fflux.labels.partition.atoms import AtomicProperties
 
-    found = PointDensity(densities.mol, densities.orbitals)
-    radius = np.array([_sphere(found, atom) for atom in range(len(found.atoms))])
-    n = len(found.atoms)
+    atoms = densities.atoms
+    n = len(atoms)
+    radius = np.array([_sphere(densities, atom) for atom in range(n)])
+    spline = SplineDensity(densities)
+    known, lost = known_atoms(spline, radius)
+    _refuse_attractors(densities, spline, lost)
+    paths = radius, spline.tables, known
     energies, moments = np.array(densities.nuclear), np.zeros((n, n_moments(MAX_RANK)))
-    errors = np.zeros(n)
-    for atom, position in enumerate(found.atoms):
-        points, weights = _inner(radius[atom])
-        outer = _outer(
-            found, radius, atom, hydrogen if densities.charges[atom] == 1 else directions
-        )
-        points, weights = np.vstack([points, outer[0]]), np.concatenate([weights, outer[1]])
-        values = densities.at(points + position, laplacian=True)
-        energies[atom] += weights @ values.energy
-        moments[atom] = -(weights * values.electrons) @ solid_harmonics(points, MAX_RANK)
-        errors[atom] = abs(weights @ values.laplacian) / 4
+    laplacians = np.zeros(n)
+    for atom in range(n):
+        points, weights = _basins(densities, atom, paths, directions, fine)
+        values = densities.at(points, laplacian=True)
+        energies += weights @ values.energy
+        laplacians += weights @ values.laplacian
+        for basin, row in enumerate(weights):
+            met = row != 0
+            charge = row[met] * values.electrons[met]
+            moments[basin] -= charge @ solid_harmonics(points[met] - atoms[basin], MAX_RANK)
     populations = -moments[:, 0].copy()
     moments[:, 0] += densities.charges
     return AtomicProperties(
         energies, moments, float(energies.sum() - densities.total),
-        float(densities.mol.nelectron - populations.sum()), errors,
+        float(densities.mol.nelectron - populations.sum()), np.abs(laplacians) / 4,
     )
 
 
-def _sphere(found: PointDensity, atom: int) -> float:
-    """Largest radius at which the density rises steeply inwards in all directions."""
-    directions = MakeAngularGrid(110)[:, :3]
-    others = np.linalg.norm(found.atoms - found.atoms[atom], axis=1)
-    others[atom] = np.inf
-    best = 0.05
-    for r in np.arange(0.1, min(0.9 * others.min(), 3.0), 0.05):
-        values = found.gradient(found.atoms[atom] + r * directions)
-        inwards = -np.einsum("gk,gk->g", values[:, 1:], directions)
-        if (inwards < 0.7 * np.linalg.norm(values[:, 1:], axis=1)).any():
+def _sphere(densities, atom: int) -> float:
+    """Radius inside which all paths end at an atom: the density rises steeply inwards."""
+    lines = densities.atoms - densities.atoms[atom]
+    distances = np.linalg.norm(lines, axis=1)
+    others = np.arange(len(lines)) != atom
+    # surfaces are nearest on the lines to neighbours, which a rule's directions may miss
+    directions = np.vstack([
+        MakeAngularGrid(110)[:, :3], lines[others] / distances[others, None]
+    ])
+    best = _LEAST_SPHERE
+    for r in np.arange(best + 0.05, min([3.0, *0.9 * distances[others]]), 0.05):
+        slopes = densities.slopes(densities.atoms[atom] + r * directions)
+        inwards = -np.einsum("gk,gk->g", slopes, directions)
+        if (inwards < 0.7 * np.linalg.norm(slopes, axis=1)).any():
             break
         best = r
-    return best
+    return max(_LEAST_SPHERE, 0.9 * best)
 
 
-def _inner(radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights inside a sphere, dense near the nucleus."""
-    nodes, weights = np.polynomial.legendre.leggauss(_INNER[0])
-    t = 0.5 * (nodes + 1)
-    r, w = radius * t**3, 0.5 * weights * 3 * t**2 * radius
-    angular = MakeAngularGrid(_INNER[1])
-    points = (r[:, None, None] * angular[:, :3]).reshape(-1, 3)
-    return points, (4 * np.pi * (w * r**2)[:, None] * angular[:, 3]).ravel()
+def _refuse_attractors(densities, spline: SplineDensity, lost: np.ndarray) -> None:
+    """Refuse maxima of the density among the ends of paths that reached no nucleus."""
+    step = 0.02 * np.concatenate([np.eye(3), -np.eye(3)])
+    for end in lost:
+        slopes = spline.slope(end + step)
+        hessian = (slopes[:3] - slopes[3:]) / 0.04
+        if np.linalg.norm(spline.slope(end[None])) > _FLAT or np.linalg.eigvalsh(hessian)[-1] > 0:
+            continue
+        distances = np.linalg.norm(densities.atoms - end, axis=1)
+        numbers = [gto.charge(densities.mol.atom_pure_symbol(a)) for a in range(len(distances))]
+        near = ", ".join(
+            f"{distances[a] * BOHR:.2f} A from {atom_label(a, numbers)}"
+            for a in np.argsort(distances)[:2]
+        )
+        raise Rejected(
+            f"the density has a maximum that is no nucleus (non-nuclear attractor), {near}: its "
+            "basin belongs to no atom; use another partition (mbis, hirshfeld)"
+        )
+    if len(lost) > _FEW_LOST:
+        raise Rejected(
+            f"paths of steepest ascent of the density end at no atom ({len(lost)} and more): use "
+            "another partition (mbis, hirshfeld)"
+        )
 
 
-def _outer(found, radius, atom, directions):
-    """Points and weights of an atom outside its sphere."""
-    angular = MakeAngularGrid(directions)
-    start = radius[atom]
-    scan = start + np.concatenate([[0.0], np.cumsum(0.08 * 1.05 ** np.arange(45))])
-    scan = np.append(scan[scan < _REACH], _REACH)
-    found_crossings = crossings(
-        found.atoms[atom], np.ascontiguousarray(angular[:, :3]), atom, scan, radius, found.tables,
-        _CROSSING,
-    )
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    points, all_weights = [], []
-    for direction, row in zip(angular, found_crossings, strict=True):
-        ends = [start, *row[1 : int(row[0]) + 1]]
-        if len(ends) % 2:
-            ends.append(_REACH)
-        for low, high in zip(ends[::2], ends[1::2], strict=True):
-            cuts = start + _PIECES
-            cuts = np.concatenate([[low], cuts[(cuts > low) & (cuts < high)], [high]])
-            for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-                r = 0.5 * (a + b) + 0.5 * (b - a) * nodes
-                points.append(r[:, None] * direction[:3])
-                all_weights.append(4 * np.pi * direction[3] * 0.5 * (b - a) * weights * r**2)
-    return np.concatenate(points), np.concatenate(all_weights)
+def _basins(densities, atom, paths, directions, fine):
+    """Points (g, 3) of an atom's grid, and weights (N, g) of all basins."""
+    atoms, n = densities.atoms, len(densities.atoms)
+    origin, radius = atoms[atom], paths[0][atom]
+    start = min(EDGES[0], radius)
+
+    def becke(points):
+        return becke_shares(points, atoms, np.zeros((n, n)), atom)
+
+    inner, inner_weights = core(start)
+    inner += origin
+    cores = np.zeros((n, len(inner)))
+    cores[atom] = inner_weights * becke(inner)
+    rays = Rays(start, directions)
+    points = origin + rays.points
+    shape = points.shape[:2]
+    flat = points.reshape(-1, 3)
+    weights = rays.weights * becke(flat).reshape(shape)
+    matter = densities.electrons(flat).reshape(shape) * weights > _NEGLIGIBLE
+    reached = matter.any(axis=0).reshape(-1, NODES).any(axis=1)
+    pieces = int(np.flatnonzero(reached)[-1]) + 1
+    shares = rays.shares(origin, fine, pieces, n, paths)
+    nodes = shares.shape[2]
+    used = matter[:, :nodes]
+    outer = (shares * weights[:, :nodes])[:, used]
+    return np.vstack([inner, points[:, :nodes][used]]), np.hstack([cores, outer])

@@ -9,15 +9,78 @@ from ase_fflux.base.units import BOHR, HARTREE_KJ
 pytest.importorskip("pyscf", reason="ab initio labels need PySCF")
 
 
-def test_density_at_points_is_that_of_the_calculation(water_run):
-    from ase_fflux.labels.partition.gradient_paths import PointDensity
+def test_splines_have_the_slope_of_the_density(water_run):
+    from ase_fflux.labels.partition.densities import MolecularDensities
+    from ase_fflux.labels.partition.density_spline import SplineDensity
 
-    mf = water_run[1].mf
-    points = np.random.default_rng(0).standard_normal((50, 3)) * 2
-    ao = mf._numint.eval_ao(mf.mol, points, deriv=1)
-    expected = mf._numint.eval_rho(mf.mol, ao, mf.make_rdm1(), xctype="GGA")[:4]
-    found = PointDensity(mf.mol, mf.mo_coeff[:, mf.mo_occ > 0]).gradient(points)
-    np.testing.assert_allclose(found.T, expected, atol=1e-10)
+    densities = MolecularDensities(water_run[1].mf)
+    points = np.random.default_rng(0).standard_normal((2000, 3)) * 2
+    distances = np.linalg.norm(points[:, None] - densities.atoms, axis=2)
+    points = points[(distances > (0.7, 0.25, 0.25)).all(axis=1)]
+    rho = densities.electrons(points)
+    points, rho = points[rho > 1e-3], rho[rho > 1e-3, None]
+    step = 1e-4 * np.eye(3)
+    numbers = np.transpose([
+        densities.electrons(points + h) - densities.electrons(points - h) for h in step
+    ]) / 2e-4
+    np.testing.assert_allclose(densities.slopes(points), numbers, atol=1e-6)
+    error = SplineDensity(densities).slope(points) - densities.slopes(points) / rho
+    assert np.sqrt((error**2).mean()) < 2e-4
+    assert np.abs(error).max() < 5e-3
+
+
+def test_shares_along_rays_are_integrals_between_crossings():
+    from ase_fflux.labels.partition.rays import _NODES, _WEIGHTS, _integrals
+
+    ends = np.array([-1.0, -0.3, 0.45, 1.0])
+    found = _integrals(ends) @ _NODES**5
+    np.testing.assert_allclose(found, (ends**6 - 1) / 6, atol=1e-13)
+    np.testing.assert_allclose(_integrals(ends)[-1], _WEIGHTS, atol=1e-13)
+
+
+def test_core_and_rays_integrate_a_density():
+    from ase_fflux.labels.partition.rays import Rays, core
+
+    points, weights = core(0.3)
+    rays = Rays(0.3, 50)
+
+    def density(points):
+        r = np.linalg.norm(points, axis=-1)
+        return np.exp(-12 * r) + np.exp(-2 * r)
+
+    total = weights @ density(points) + (rays.weights * density(rays.points)).sum()
+    assert total == pytest.approx(8 * np.pi * (12**-3 + 2**-3), rel=1e-5)
+
+
+def test_atoms_of_a_molecule_with_fins_between_its_hydrogens_sum_to_it():
+    from ase_fflux.labels.partition.densities import MolecularDensities
+    from ase_fflux.labels.partition.qtaim import topological_atoms
+    from ase_fflux.labels.pyscf_source import PySCF
+
+    atoms = Atoms("CH4", np.array([
+        [0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1.06, -1.06, 1.06],
+    ]) * 0.63)
+    run = PySCF(basis="6-31G(d,p)")._run(atoms, 1e-6)
+    found = topological_atoms(MolecularDensities(run.mf), 194, 194)
+    assert abs(found.excess) * HARTREE_KJ < 0.05
+    assert abs(found.missing) < 5e-5
+    assert found.errors.max() < 5e-4
+    # three hydrogens are alike
+    assert np.ptp(found.energies[1:4]) * HARTREE_KJ < 1.0
+    assert np.ptp(found.moments[1:4, 0]) < 5e-4
+
+
+def test_a_maximum_that_is_no_nucleus_is_refused_by_name():
+    from pyscf import gto, scf
+
+    from ase_fflux.labels.partition.densities import MolecularDensities
+    from ase_fflux.labels.partition.qtaim import topological_atoms
+    from ase_fflux.labels.source import Rejected
+
+    mol = gto.M(atom="Li 0 0 0; Li 0 0 2.7", basis="6-31G", verbose=0)
+    mf = scf.RHF(mol).density_fit(auxbasis="def2-universal-jkfit").run()
+    with pytest.raises(Rejected, match=r"1\.35 A from atom . \(Li\), 1\.35 A from atom . \(Li\)"):
+        topological_atoms(MolecularDensities(mf), 50, 50)
 
 
 def test_halves_of_a_symmetric_molecule_are_alike():
@@ -26,7 +89,7 @@ def test_halves_of_a_symmetric_molecule_are_alike():
     from ase_fflux.labels.pyscf_source import PySCF
 
     run = PySCF(basis="6-31G(d,p)")._run(Atoms("H2", [[0, 0, 0], [0, 0, 0.76]]), 1e-7)
-    found = topological_atoms(MolecularDensities(run.mf), hydrogen=974)
+    found = topological_atoms(MolecularDensities(run.mf))
     np.testing.assert_allclose(found.energies, run.energy / 2, atol=1e-5)
     np.testing.assert_allclose(found.moments[:, 0], 0, atol=1e-5)
     assert abs(found.excess) * HARTREE_KJ < 0.05
