@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
     from ase_fflux.labels.sampling import STRIDE
+    from ase_fflux.learn.joint.settings import JointSettings
     from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
 
@@ -137,10 +138,12 @@ def run(args: argparse.Namespace) -> int:
     usual = _DEAR_LABELS if dear else _LABELS
     usual = _ENERGIES_ONLY if args.energies_only else usual
     settings = BuildSettings(args.labels or usual, sampling, args.goal, args.stop)
+    source = source_of(args, spin=args.spin)
     training = settings_of(args)
     if not args.energies_only:
         training = JointTraining(
-            moments=training, symmetry=not args.no_symmetry, memory=args.memory
+            JointSettings.of_atoms(source.partition), training,
+            symmetry=not args.no_symmetry, memory=args.memory,
         )
     elif given := [
         name for name, value in (
@@ -148,7 +151,6 @@ def run(args: argparse.Namespace) -> int:
         ) if value
     ]:
         raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
-    source = source_of(args, spin=args.spin)
     try:
         with held(str(output).removesuffix(output.suffix), args.command):
             result = build(

@@ -17,6 +17,7 @@ from ase_fflux.cli import options
 from ase_fflux.cli.data_options import reading_of
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.training.inputs import TrainingData
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.run import claim, digest, prefix_of
@@ -49,7 +50,8 @@ def train_gradients(
     prefix = prefix_of(output)
     folder = Path(prefix + "-train")
     training = JointTraining(
-        moments=settings, which=args.moments, symmetry=not args.no_symmetry, memory=args.memory
+        JointSettings.of_atoms(data.dataset.partition), settings, args.moments,
+        not args.no_symmetry, args.memory,
     )
     asked = {
         "gradients": True, "settings": settings.record(), "moments": args.moments,

@@ -152,7 +152,8 @@ class JointTrainer:
         """A rough time of the search and of one solution; without the moments."""
         total = solution_cost(self.data).seconds(self.threads)
         settings = self.training.energies
-        for size, evaluations in zip(settings.sizes, settings.evaluations, strict=True):
+        sizes = settings.sizes if settings.transfer else settings.sizes[-1:]
+        for size, evaluations in zip(sizes, settings.budget, strict=True):
             source = self.data.select(np.arange(min(size, len(self.data))))
             total += _SEARCH * evaluations * solution_cost(source).seconds(1)
         return total
@@ -172,7 +173,7 @@ class JointTrainer:
         )
         path = None if self.folder is None else self.folder / "energies.npz"
         known = None if path is None else _read(path, trained_on)
-        total = sum(settings.evaluations)
+        total = sum(settings.budget)
         with progress("training energies", total) as advance:
             done = 0
 

@@ -18,6 +18,7 @@ from ase_fflux.formats.bundle import read_bundle
 from ase_fflux.labels import sampling
 from ase_fflux.labels.dataset import count_labels
 from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.learn.joint.settings import JointSettings
 
 pytest.importorskip("tblite.interface", exc_type=ImportError)
 
@@ -282,13 +283,14 @@ def test_ab_initio_labels_are_few_and_their_test_frames_far_apart(monkeypatch):
     pytest.importorskip("pyscf", reason="ab initio labels need PySCF")
     asked = []
 
-    def remember(conformers, output, source, settings, *args, **kwargs):
-        asked.append((source, settings))
+    def remember(conformers, output, source, settings, training, *args, **kwargs):
+        asked.append((source, settings, training))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ase_fflux.workflows.build.build", remember)
     assert main(["build", "water.xyz", "--reference", "pyscf", "--partition", "hirshfeld"]) == 130
-    source, settings = asked[0]
+    source, settings, training = asked[0]
+    assert training.energies == JointSettings.of_atoms("hirshfeld")
     assert (source.method, source.partition) == ("B3LYP/6-31+G(d,p)", "hirshfeld")
     assert (settings.labels, settings.sampling.test_frames) == (150, 50)
     assert settings.sampling.test_stride == 100.0

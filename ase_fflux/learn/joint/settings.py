@@ -6,6 +6,14 @@ import numpy as np
 
 from ase_fflux.base.errors import TrainingError
 
+PARTITIONED = 5e-3
+"""Noise of atomic energies (hartree) that the search starts from where atoms are shares of a
+density: features resolve these less well than what a tight-binding method says of its atoms, and
+what is taken for exact spoils the total energy."""
+TIGHT = 1e-4
+"""Noise that the search starts from a second time where it may be larger: from large noise it is
+slow to find length scales that explain all, from small noise they come out too short."""
+
 
 @dataclass(frozen=True)
 class JointSettings:
@@ -39,7 +47,7 @@ class JointSettings:
         Of the choice of sources.
     """
 
-    energy_noise: float = 1e-4
+    energy_noise: float = TIGHT
     least_energy_noise: float = 1e-6
     gradient_noise: float = 1e-5
     least_gradient_noise: float = 1e-6
@@ -71,6 +79,24 @@ class JointSettings:
             set(self.sizes)
         ):
             raise TrainingError("sources must grow, and need 2 labels and 2 evaluations at least")
+
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """Noise of atomic energies that the search starts from, once each."""
+        low = max(TIGHT, self.least_energy_noise)
+        return (self.energy_noise, low) if low < self.energy_noise else (self.energy_noise,)
+
+    @property
+    def budget(self) -> tuple[int, ...]:
+        """Evaluations of the likelihood for each size, all starts together."""
+        if not self.transfer:
+            return (len(self.starts) * self.evaluations[0],)
+        return (len(self.starts) * self.evaluations[0], *self.evaluations[1:])
+
+    @classmethod
+    def of_atoms(cls, partition: str) -> "JointSettings":
+        """What suits labels whose atoms are of this partition of a density, or of none ("")."""
+        return cls(energy_noise=PARTITIONED) if partition else cls()
 
     def record(self) -> dict:
         """The settings for a provenance, JSON-able."""

@@ -246,12 +246,12 @@ class _Search:
     def direct(self) -> np.ndarray:
         """Search on the last size."""
         *_, (size, _) = self._sizes()
-        return self._search("direct", size, self.settings.evaluations[0])[0]
+        return self._searches("direct", size)[0]
 
     def transferred(self) -> np.ndarray:
         """Search on the first size, relaxation on the others."""
-        (size, evaluations), *rungs = self._sizes()
-        x, curvature = self._search("source", size, evaluations)
+        (size, _), *rungs = self._sizes()
+        x, curvature = self._searches("source", size)
         curvature /= size
         for size, evaluations in rungs:
             with self._stage("ladder", size, self.steps[-1].stage) as objective:
@@ -259,11 +259,20 @@ class _Search:
             x, curvature = found.log_theta, found.curvature / size
         return x
 
-    def _search(self, stage: str, size: int, evaluations: int):
-        """L-BFGS from the start; hyperparameters and the curvature learned on the way."""
+    def _searches(self, stage: str, size: int):
+        """The best of one search from each start: hyperparameters, and the curvature there."""
+        found = []
+        for noise in self.settings.starts:
+            start = self.start.copy()
+            start[self.likelihood.parts[2]] = np.log(noise)
+            found.append(self._search(stage, size, start))
+        return found[int(np.argmin([step.value for step in self.steps]))]
+
+    def _search(self, stage: str, size: int, start: np.ndarray):
+        """L-BFGS from a start; hyperparameters and the curvature learned on the way."""
         with self._stage(stage, size, "nothing") as objective:
-            found = LBFGS(budget=evaluations).minimise(
-                objective, self.start[None], tuple(self.box), np.random.default_rng(0)
+            found = LBFGS(budget=self.settings.evaluations[0]).minimise(
+                objective, start[None], tuple(self.box), np.random.default_rng(0)
             )
         return found.log_theta, objective.curvature()
 

@@ -34,3 +34,10 @@ def test_record_is_plain_json():
         record = JointSettings(transfer=transfer).record()
         assert json.loads(json.dumps(record))["protocol"] == protocol
         assert record["energy_noise"] == JointSettings().energy_noise
+
+
+def test_atoms_of_a_density_have_more_noise():
+    assert JointSettings.of_atoms("") == JointSettings()
+    loose = JointSettings.of_atoms("mbis")
+    assert loose.energy_noise > 10 * JointSettings().energy_noise
+    assert loose == JointSettings(energy_noise=loose.energy_noise)

@@ -220,3 +220,17 @@ def test_duplicates_on_a_rung(data):
     settings = JointSettings(**NO_NOISE, sizes=(4, 12), evaluations=(5, 3))
     with pytest.raises(TrainingError, match="covariance of 12 labels is not positive definite"):
         find_hyperparameters(data.select(labels), settings)
+
+
+@pytest.mark.parametrize("transfer", [True, False])
+def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
+    loose = JointSettings(energy_noise=5e-2, sizes=(8,), evaluations=(20,), transfer=transfer)
+    h, steps = find_hyperparameters(data, loose)
+    first, second = steps
+    assert (first.points, first.transferred) == (second.points, second.transferred)
+    assert first.start != second.start and first.value != second.value
+    assert first.evaluations + second.evaluations <= sum(loose.budget) == 40
+    source = data.select(np.random.default_rng(0).permutation(len(data))[:8])
+    reached = value(source, h)
+    assert reached == pytest.approx(min(first.value, second.value), rel=1e-9)
+    assert JointSettings().starts == (1e-4,)
