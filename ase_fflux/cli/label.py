@@ -31,11 +31,14 @@ Exit status: 0 done, 2 error, 130 interrupted.
 def add_source(parser: argparse.ArgumentParser, default: str) -> None:
     """Options that choose a label source."""
     add = parser.add_argument
-    add("--reference", choices=REFERENCES, default=default,
-        help="where labels come from: GFN2-xTB (tblite) or ab initio (PySCF) (default: "
+    add("--reference", type=_reference, default=default, metavar="R",
+        help=f"where labels come from, {', '.join(REFERENCES)}: GFN2-xTB (tblite), ab initio "
+        "(PySCF), or an ASE calculator that FACTORY of MODULE makes, such as "
+        "ase:tblite.ase:TBLite: total energies and forces without atomic energies (default: "
         "%(default)s)")
     add("--method", metavar="M",
-        help="of PySCF: a functional by its name there, or HF (default: B3LYP)")
+        help="of PySCF: a functional by its name there, or HF (default: B3LYP); of an ASE "
+        "calculator: what to call it")
     add("--basis", metavar="B", help="of PySCF: a basis set by its name there (default: "
         "6-31+G(d,p))")
     add("--partition", metavar="P",
@@ -43,6 +46,16 @@ def add_source(parser: argparse.ArgumentParser, default: str) -> None:
     add("--dispersion", metavar="D",
         help="of PySCF: d3bj or d4, added atom by atom; needs pip install 'ase-fflux[dispersion]' "
         "(default: none)")
+
+
+def _reference(text: str) -> str:
+    """A known reference."""
+    if text not in REFERENCES[:2] and not text.startswith("ase:"):
+        raise ValueError
+    return text
+
+
+_reference.__name__ = "reference (gfn2, pyscf or ase:MODULE:FACTORY)"
 
 
 def source_of(args: argparse.Namespace, **options):

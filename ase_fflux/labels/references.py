@@ -3,10 +3,11 @@
 from ase import Atoms
 
 from ase_fflux.base.errors import LabelError
+from ase_fflux.labels.calculator_source import CalculatorSource, factory_of
 from ase_fflux.labels.label import Label
 from ase_fflux.labels.source import LabelSource
 
-REFERENCES = "gfn2", "pyscf"
+REFERENCES = "gfn2", "pyscf", "ase:MODULE:FACTORY"
 
 
 def label_source(
@@ -17,8 +18,9 @@ def label_source(
 
     Parameters
     ----------
-    reference : {"gfn2", "pyscf"}
-        GFN2-xTB through tblite, or Kohn-Sham through PySCF.
+    reference : str
+        ``gfn2`` for GFN2-xTB through tblite, ``pyscf`` for Kohn-Sham through PySCF, or
+        ``ase:module:factory`` for any ASE calculator (`CalculatorSource`).
     charge : int
         Total charge (e).
     spin : int, optional
@@ -36,6 +38,13 @@ def label_source(
         (("method", method), ("basis", basis), ("partition", partition), ("dispersion", dispersion))
         if value is not None
     }
+    if (factory := factory_of(reference)) is not None:
+        if charge or spin is not None or set(given) - {"method"}:
+            raise LabelError(
+                f"{reference}: charge, spin and everything else that the calculator needs are set "
+                "by its factory: leave the options for them out"
+            )
+        return CalculatorSource(factory, method)
     if reference == "pyscf":
         from ase_fflux.labels.pyscf_source import PySCF
 
