@@ -17,6 +17,8 @@ _EPILOG = """\
 example:
   fflux opt ethanol.xyz --model ethanol
   fflux vib ethanol-opt.xyz --model ethanol      go on with the vibrations
+  fflux opt ice.cif --model water --cell --short-range O-O=lj,0.00791,3.17 \\
+      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8
 
 Coverage is the largest kernel value between a geometry and the training data: 1 at a training
 point, 0 far from all of them, where a prediction means nothing. --uncertainty asks for the standard
@@ -61,6 +63,18 @@ def add_parser(subparsers) -> None:
         help="bfgs for molecules, lbfgs for many atoms, fire for rough starts "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--cell",
+        action="store_true",
+        help="optimise a periodic cell too; the stress, as volume times stress by the number of "
+        "atoms, counts like a force",
+    )
+    parser.add_argument(
+        "--pressure",
+        type=options.real,
+        metavar="P",
+        help="on that cell, in bar (default: 0)",
+    )
     options.add_uncertainty(parser)
 
 
@@ -90,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
             steps=args.steps,
             optimizer=args.optimizer,
             uncertainty=args.uncertainty,
+            cell=args.cell,
+            pressure=args.pressure,
             about=options.about(args, atoms.calc),
             watch=lambda steps: stepwise(
                 steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
@@ -106,6 +122,14 @@ def run(args: argparse.Namespace) -> int:
         f"energy {result.last.energy:.6f} eV ({change:+.3f} kJ/mol), "
         f"largest force {result.last.fmax:.2g} eV/A"
     )
+    if args.cell:
+        lengths, angles = result.atoms.cell.lengths(), result.atoms.cell.angles()
+        print(
+            f"cell {', '.join(f'{x:.4f}' for x in lengths)} A, "
+            f"{', '.join(f'{x:.3f}' for x in angles)} degrees: volume {result.last.volume:.3f} A^3 "
+            f"({100 * (result.last.volume / result.first.volume - 1):+.2f} %), pressure "
+            f"{result.last.pressure:.1f} bar"
+        )
     if args.uncertainty:
         print(f"standard deviation of the predicted energy: {result.last.uncertainty:.2g} eV")
     print("wrote", ", ".join(files.written))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
@@ -22,7 +22,11 @@ SUFFIXES = (".xyz", ".traj", ".log", ".json")
 """What `optimise_to_files` writes: last geometry, trajectory, table of steps, summary."""
 
 _LOG_COLUMNS = "# step        energy/eV  max.force/(eV/A)  min.coverage"
+_CELL_COLUMNS = "    volume/A^3   pressure/bar"
 _UNCERTAINTY_COLUMN = " uncertainty/eV"
+
+_BAR = units.bar
+"""eV/Angstrom^3."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Step:
         Whether fmax is below the threshold.
     uncertainty : float or None
         Standard deviation of the predicted energy (eV), None if not asked for.
+    volume, pressure : float or None
+        Of the cell (Angstrom^3, bar), None where it is not optimised.
     """
 
     index: int
@@ -54,6 +60,8 @@ class Step:
     coverage: float | None
     converged: bool
     uncertainty: float | None = None
+    volume: float | None = None
+    pressure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +88,14 @@ class Optimisation:
 
 def relaxation(
     atoms: Atoms, *, fmax: float = 0.001, steps: int = 1000, optimizer: str = "bfgs",
-    uncertainty: bool = False,
+    uncertainty: bool = False, cell: bool = False, pressure: float | None = None,
 ) -> Iterator[Step]:
     """Optimise step by step; the geometry handed in stays as it is.
 
     Parameters
     ----------
     atoms : Atoms
-        Start, with a calculator. Constraints are honoured, the cell is fixed.
+        Start, with a calculator. Constraints are honoured.
     fmax : float
         Stop when no atom feels a larger force (eV/Angstrom).
     steps : int
@@ -96,6 +104,12 @@ def relaxation(
         One of `OPTIMIZERS`.
     uncertainty : bool
         Whether steps have the standard deviation of the predicted energy.
+    cell : bool
+        Whether the cell is optimised too (ASE's `FrechetCellFilter`), by default it is fixed. The
+        largest force then counts the stress too, as volume times stress by the number of atoms
+        (eV).
+    pressure : float, optional
+        On the cell that is optimised (bar), zero without it.
 
     Yields
     ------
@@ -105,7 +119,7 @@ def relaxation(
     Raises
     ------
     FFLUXError
-        No atoms, no calculator or an unknown optimizer.
+        No atoms, no calculator or an unknown optimizer; a cell or a pressure that there cannot be.
     GeometryError
         Energy or forces that are not finite.
     UnphysicalError
@@ -121,7 +135,10 @@ def relaxation(
         raise FFLUXError(f"unknown optimizer {optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
     moving = atoms.copy()
     moving.calc = atoms.calc
-    driver = getattr(ase.optimize, OPTIMIZERS[optimizer])(moving, logfile=None)
+    free = _with_cell(moving, pressure or 0.0) if cell else moving
+    if pressure is not None and not cell:
+        raise FFLUXError("a pressure is on a cell that is optimised, and this one is fixed")
+    driver = getattr(ase.optimize, OPTIMIZERS[optimizer])(free, logfile=None)
     _require_finite(moving, 0)
     limits = Limits(moving)
     run = driver.irun(fmax=fmax, steps=steps)
@@ -140,11 +157,26 @@ def relaxation(
             index=driver.nsteps,
             atoms=_snapshot(moving),
             energy=energy,
-            fmax=_largest_force(moving),
+            fmax=_largest_force(free),
             coverage=coverage,
             converged=bool(converged),
             uncertainty=moving.calc.get_uncertainty(moving).energy if uncertainty else None,
+            volume=float(moving.get_volume()) if cell else None,
+            pressure=-float(moving.get_stress()[:3].mean()) / _BAR if cell else None,
         )
+
+
+def _with_cell(atoms: Atoms, pressure: float):
+    """Atoms and cell as one set of coordinates."""
+    from ase.filters import FrechetCellFilter
+
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise FFLUXError(
+            "no cell to optimise: the geometry is not periodic in three directions"
+        )
+    if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
+        raise FFLUXError("a cell is optimised with a calculator that has stress, this one has none")
+    return FrechetCellFilter(atoms, scalar_pressure=pressure * _BAR)
 
 
 def optimise(atoms: Atoms, **settings) -> Optimisation:
@@ -164,6 +196,8 @@ def optimise_to_files(
     steps: int = 1000,
     optimizer: str = "bfgs",
     uncertainty: bool = False,
+    cell: bool = False,
+    pressure: float | None = None,
     about: dict | None = None,
     watch: Callable[[Iterable[Step]], Iterable[Step]] = iter,
 ) -> Optimisation:
@@ -174,7 +208,7 @@ def optimise_to_files(
 
     Parameters
     ----------
-    atoms, fmax, steps, optimizer, uncertainty
+    atoms, fmax, steps, optimizer, uncertainty, cell, pressure
         As for `relaxation`.
     files : OutputFiles
         With `SUFFIXES`; nothing may be there (`OutputFiles.set_aside`).
@@ -192,7 +226,8 @@ def optimise_to_files(
     start = time.perf_counter()
     began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = relaxation(
-        atoms, fmax=fmax, steps=steps, optimizer=optimizer, uncertainty=uncertainty
+        atoms, fmax=fmax, steps=steps, optimizer=optimizer, uncertainty=uncertainty, cell=cell,
+        pressure=pressure,
     )
     first = last = None
     interrupted = False
@@ -203,7 +238,10 @@ def optimise_to_files(
             with Appended(files[".log"]) as log:
                 if first is None:
                     first = last
-                    log.add(_LOG_COLUMNS + _UNCERTAINTY_COLUMN * uncertainty + "\n")
+                    log.add(
+                        _LOG_COLUMNS + _CELL_COLUMNS * cell + _UNCERTAINTY_COLUMN * uncertainty
+                        + "\n"
+                    )
                 trajectory.add([last.atoms])
                 log.add(_log_line(last))
     except KeyboardInterrupt:
@@ -234,6 +272,7 @@ def optimise_to_files(
         "energy_change_kJ_per_mol": (last.energy - first.energy) / KJ_PER_MOL,
         "coverage_min_final": last.coverage,
         "uncertainty_final_eV": last.uncertainty,
+        **(_cell_summary(first, last, pressure or 0.0) if cell else {}),
         "started": began,
         "wall_time_s": round(result.seconds, 3),
         "files": [str(files[suffix]) for suffix in SUFFIXES],
@@ -244,6 +283,18 @@ def optimise_to_files(
     return result
 
 
+def _cell_summary(first: Step, last: Step, pressure: float) -> dict:
+    return {
+        "pressure_bar": pressure,
+        "pressure_initial_bar": first.pressure,
+        "pressure_final_bar": last.pressure,
+        "volume_initial_A3": first.volume,
+        "volume_final_A3": last.volume,
+        "cell_lengths_final_A": last.atoms.cell.lengths(),
+        "cell_angles_final_degrees": last.atoms.cell.angles(),
+    }
+
+
 def _until_a_fault(steps: Iterable[Step], faults: list[FFLUXError]) -> Iterator[Step]:
     try:
         yield from steps
@@ -251,7 +302,7 @@ def _until_a_fault(steps: Iterable[Step], faults: list[FFLUXError]) -> Iterator[
         faults.append(error)
 
 
-def _largest_force(atoms: Atoms) -> float:
+def _largest_force(atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
@@ -260,7 +311,10 @@ def _snapshot(atoms: Atoms) -> Atoms:
     forces = atoms.get_forces(apply_constraint=False)
     # without the energy of constraints, which whoever reads the geometry adds
     energy = atoms.get_potential_energy(apply_constraint=False)
-    copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces)
+    found = {"energy": energy, "forces": forces}
+    if atoms.pbc.all() and "stress" in atoms.calc.results:
+        found["stress"] = atoms.get_stress(apply_constraint=False)
+    copy.calc = SinglePointCalculator(copy, **found)
     return copy
 
 
@@ -276,6 +330,8 @@ def _require_finite(atoms: Atoms, step: int) -> None:
 def _log_line(step: Step) -> str:
     coverage = "-" if step.coverage is None else f"{step.coverage:.6f}"
     line = f"{step.index:6d} {step.energy:16.8f} {step.fmax:17.6f} {coverage:>13s}"
+    if step.volume is not None:
+        line += f" {step.volume:13.4f} {step.pressure:14.3f}"
     if step.uncertainty is not None:
         line += f" {step.uncertainty:{len(_UNCERTAINTY_COLUMN) - 1}.8f}"
     return line + "\n"

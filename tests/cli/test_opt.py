@@ -171,3 +171,30 @@ def test_help_teaches(capsys):
         main(["opt", "--help"])
     out = capsys.readouterr().out
     assert "fflux opt ethanol.xyz --model ethanol" in out and "eV/A" in out
+
+
+def test_a_cell(tmp_path, capsys):
+    box = molecule("H2O", cell=[3.3, 3.4, 3.5], pbc=True)
+    write("box.xyz", box, format="extxyz")
+    status = main([
+        "opt", "box.xyz", "--model", "water", "--cell", "--fmax", "0.02", "--pressure", "1000",
+        "--short-range", "O-O=lj,0.0079,3.17", "--short-range", "O-H=lj,0.0011,1.902",
+        "--short-range-cutoff", "5", "--on-low-coverage", "ignore", "--steps", "200",
+    ])
+    said = capsys.readouterr().out
+    assert status == 0 and "cell " in said and " bar" in said
+    head, *lines = Path("box-opt.log").read_text().splitlines()
+    assert head.split()[-2:] == ["volume/A^3", "pressure/bar"]
+    last = read("box-opt.xyz")
+    volume, pressure = map(float, lines[-1].split()[-2:])
+    assert volume == pytest.approx(last.get_volume(), abs=1e-3)
+    summary = json.loads(Path("box-opt.json").read_text())
+    assert summary["pressure_final_bar"] == pytest.approx(pressure, abs=1e-2)
+    assert summary["cell_lengths_final_A"] == pytest.approx(last.cell.lengths(), abs=1e-6)
+
+
+def test_a_cell_that_there_is_not(capsys):
+    assert main(["opt", "water.xyz", "--model", "water", "--cell"]) == 2
+    error = capsys.readouterr().err
+    assert "not periodic in three directions" in error and error.count("\n") == 1
+    assert not list(Path().glob("water-opt*"))

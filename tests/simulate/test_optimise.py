@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 from ase.io import read
@@ -31,6 +31,36 @@ def test_finds_the_known_minimum(stretched, optimizer):
     assert (stretched.positions == start).all()
     forces = result.atoms.get_forces()
     assert np.linalg.norm(forces, axis=1).max() == pytest.approx(result.last.fmax)
+
+
+@pytest.mark.parametrize("pressure", [None, 5_000.0])
+def test_a_cell_is_optimised(water_box, pressure):
+    """No force is left, and the stress is the pressure that was asked for."""
+    box = water_box[:3]
+    box.set_cell([[3.4, 0, 0], [0.1, 3.3, 0], [-0.1, 0.2, 3.5]])
+    box.calc = water_box.calc
+    box.calc.set(assignment=[[0, 1, 2]])
+    result = optimise(box, fmax=0.02, steps=200, cell=True, pressure=pressure)
+    assert result.converged and box.cell.array[0, 0] == 3.4
+    found = result.atoms
+    # coordinates are those of the cell at the start
+    strain = np.linalg.solve(box.cell.array, found.cell.array)
+    assert np.linalg.norm(found.get_forces() @ strain.T, axis=1).max() < 0.02
+    # volume times stress by the number of atoms is a force
+    limit = 0.02 * len(found) / found.get_volume() / units.bar
+    pull = found.get_stress() / units.bar + (pressure or 0.0) * np.array([1, 1, 1, 0, 0, 0])
+    assert np.abs(pull).max() < limit < np.abs(result.first.pressure)
+    assert result.last.pressure == pytest.approx(pressure or 0.0, abs=limit)
+    assert result.last.volume == pytest.approx(found.get_volume())
+    assert abs(result.last.volume / result.first.volume - 1) > 0.02
+
+
+def test_no_cell_to_optimise(stretched, water_box):
+    for settings, said in (
+        ({"cell": True}, "not periodic in three"), ({"pressure": 1.0}, "this one is fixed"),
+    ):
+        with pytest.raises(FFLUXError, match=said):
+            next(relaxation(stretched, **settings))
 
 
 def test_steps_are_numbered_and_limited(stretched):
