@@ -89,9 +89,10 @@ class FFLUX(Calculator):
     ----------
     model : str, Path, MoleculeModel, ForceField or list
         Bundled model, bundle (``.fflux``), directory of ``.model`` files, or a model as an object;
-        several for several species. A `ForceField` has its interactions and comes alone. Of an
-        object `parameters` (and so `todict` and what ASE writes beside a trajectory) has a
-        description such as ``<MoleculeModel ethanol>``, from which it cannot be made again.
+        several for several species. A `ForceField`, a force-field file (``.toml``) and a run
+        directory of DL_FFLUX have their interactions and come alone. Of an object `parameters` (and
+        so `todict` and what ASE writes beside a trajectory) has a description such as
+        ``<MoleculeModel ethanol>``, from which it cannot be made again.
     electrostatics : bool
         Multipolar electrostatics between molecules (default True).
     level, rank : int, optional
