@@ -8,8 +8,10 @@ Make a label file of AIMAll's output: FOLDER is a point directory (.int files wi
 ichor keeps them) or holds many. Atomic energies and moments to rank 4 are AIMAll's own numbers;
 forces are taken from Gaussian's output where it was run with nosymm.
 
-A .wfn file alone is integrated here (pip install 'ase-fflux[pyscf]'), over topological atoms or
-those of --partition, with the functional that it names.
+Wave functions (.wfn, .wfx, .fchk, .molden; a file, or a folder of them without .int files) are
+integrated here, over topological atoms or those of --partition. Atomic energies need the
+functional, which .wfn and .fchk name and --method gives; without it there are moments alone. Needs
+pip install 'ase-fflux[pyscf]', and 'ase-fflux[wavefunctions]' for all but .wfn.
 """
 
 _EPILOG = """\
@@ -17,6 +19,7 @@ example:
   fflux import WATER.pointsdir -o labels.xyz
   fflux train labels.xyz
   fflux import water.wfn --partition mbis
+  fflux import water.molden --partition mbis --method B3LYP
 
 Exit status: 0 done, 2 error (one line names the file).
 """
@@ -29,7 +32,8 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )
     parser.add_argument(
-        "source", metavar="FOLDER", help="point directory, a folder of them, or a .wfn file"
+        "source", metavar="FOLDER",
+        help="point directory or a folder of them; wave function or a folder of them",
     )
     parser.add_argument(
         "-o", "--output", metavar="LABELS.xyz",
@@ -37,10 +41,11 @@ def add_parser(subparsers) -> None:
         "with -labels.xyz in the current directory)",
     )
     parser.add_argument(
-        "--partition", metavar="P", help="of a .wfn file: qtaim, mbis or hirshfeld (default: qtaim)"
+        "--partition", metavar="P",
+        help="of wave functions: qtaim, mbis or hirshfeld (default: qtaim)",
     )
     parser.add_argument(
-        "--method", metavar="M", help="functional of a .wfn file, or HF (default: as it says)"
+        "--method", metavar="M", help="functional of wave functions, or HF (default: as they say)"
     )
 
 
@@ -51,19 +56,21 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.cli.options import prefix_of
     from ase_fflux.labels.dataset import append_labels
     from ase_fflux.labels.importers.aimall import read_aimall
-    from ase_fflux.labels.label import dataset_of, labels_of
+    from ase_fflux.labels.importers.wavefunction import SUFFIXES, read_wavefunctions
+    from ase_fflux.labels.label import labels_of
 
     folder = Path(args.source)
-    if folder.is_dir():
+    waves = _wavefunctions(folder)
+    if waves:
+        dataset = read_wavefunctions(waves, args.partition or "qtaim", args.method)
+    elif folder.is_dir():
         if args.partition or args.method:
-            raise LabelError("--partition and --method are for .wfn files: AIMAll has chosen both")
+            raise LabelError(
+                "--partition and --method are for wave functions: AIMAll has chosen both"
+            )
         dataset = read_aimall(folder)
-    elif folder.suffix.lower() == ".wfn" and folder.exists():
-        from ase_fflux.labels.importers.wavefunction import read_wfn
-
-        dataset = dataset_of([read_wfn(folder, args.partition or "qtaim", args.method)])
     else:
-        raise LabelError(f"{folder}: no such folder or .wfn file")
+        raise LabelError(f"{folder}: no such folder, and no file of {', '.join(SUFFIXES)}")
     path = Path(prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
     with files.held(args.command):
@@ -73,3 +80,14 @@ def run(args: argparse.Namespace) -> None:
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({dataset.method}, "
           f"{dataset.partition}), moments to rank {dataset.rank}"
           f"{', with gradients' if dataset.gradients is not None else ''}")
+
+
+def _wavefunctions(source: Path) -> list[Path]:
+    """Files of wave functions: the source itself, or those in a folder without AIMAll's files."""
+    from ase_fflux.labels.importers.wavefunction import SUFFIXES
+
+    if source.is_file():
+        return [source] if source.suffix.lower() in SUFFIXES else []
+    if not source.is_dir() or any(source.rglob("*.int")):
+        return []
+    return sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)

@@ -1,37 +1,60 @@
-"""Labels from wave functions of other programs: ``.wfn`` files, integrated here over atoms.
+"""Labels from wave functions of other programs, integrated here over atoms.
 
-A ``.wfn`` file lists primitive Gaussians, occupied orbitals in them, and the total energy. Atoms of
-any partition are integrated from these orbitals (`labels.partition`), the energies with fitted
-Coulomb and exchange and the functional that the file names.
+==========================  ======================================================================
+``.wfn``                    orbitals, total energy, functional
+``.wfx``, ``.fchk``         orbitals, total energy, gradient if there; ``.fchk`` has the functional
+``.molden``                 orbitals
+==========================  ======================================================================
+
+The last three are read by IOData. Atoms of any partition are integrated from the orbitals
+(`labels.partition`): moments always; energies, with fitted Coulomb and exchange, where the
+functional is known.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
 
+from ase_fflux import __version__
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import HARTREE_KJ
-from ase_fflux.labels.importers.aimall import read_wfn_nuclei
-from ase_fflux.labels.label import Label
+from ase_fflux.labels.checks import believe
+from ase_fflux.labels.importers.orbitals import Orbitals
+from ase_fflux.labels.label import Dataset, Label, dataset_of
+
+SUFFIXES = ".wfn", ".wfx", ".fchk", ".molden"
 
 ENERGY = 2e-3
 """Hartree; a recomputed energy farther from the file's is that of another functional."""
 
-_TYPES = (
-    "", "x", "y", "z", "xx", "yy", "zz", "xy", "xz", "yz", "xxx", "yyy", "zzz", "xxy", "xxz", "yyz",
-    "xyy", "xzz", "yzz", "xyz",
-)
-"""Monomials of types 1 to 20."""
-_NUMBER = re.compile(r"[+-]?\d\.\d+[DEde][+-]?\d+")
+_ORTHONORMAL = 1e-3
+"""Overlap of orbitals that is more than rounding."""
 
 
-def read_wfn(path: str | Path, partition: str = "qtaim", functional: str | None = None) -> Label:
-    """Label of a ``.wfn`` file.
+def read_wavefunctions(
+    paths: list[Path], partition: str = "qtaim", functional: str | None = None
+) -> Dataset:
+    """Labels of files of one molecule; arguments and errors as by `read_wavefunction`."""
+    labels = []
+    for path in paths:
+        labels.append(read_wavefunction(path, partition, functional))
+    try:
+        dataset = dataset_of(labels, [path.stem.replace(" ", "_") for path in paths])
+    except LabelError as error:
+        raise LabelError(f"{paths[0].parent}: {error}") from None
+    believe(dataset, lambda i: str(paths[i]))
+    return dataset
+
+
+def read_wavefunction(
+    path: str | Path, partition: str = "qtaim", functional: str | None = None
+) -> Label:
+    """Label of a file with a wave function.
 
     Parameters
     ----------
     path : path
+        Of one of `SUFFIXES`.
     partition : {"qtaim", "mbis", "hirshfeld"}
         How the molecule is divided into atoms.
     functional : str, optional
@@ -40,50 +63,99 @@ def read_wfn(path: str | Path, partition: str = "qtaim", functional: str | None 
     Returns
     -------
     Label
-        Without gradient, which the file has not. Atomic energies sum to the file's total energy;
-        what was missing is shared by the atoms and kept as ``errors``.
+        Moments to rank 4, and the file's gradient if it has one. Where the functional is known
+        there are atomic energies, which sum to the total energy; what was missing is shared by the
+        atoms and kept as ``errors``.
 
     Raises
     ------
     LabelError
-        A truncated file, open shells, functions beyond f, an unknown functional, a total energy
-        that is not that of orbitals and functional.
+        A truncated file, open shells, what cannot be represented, orbitals that are not
+        orthonormal, an unknown functional, a total energy that is not that of orbitals and
+        functional, atoms that miss it by more than labels may.
     """
-    from ase_fflux.labels.pyscf_source import GRID, WORST, check_functional, require_pyscf
+    from ase_fflux.base.machine import one_thread
+    from ase_fflux.labels.pyscf_source import WORST, check_functional, require_pyscf
 
     require_pyscf()
+    path = Path(path)
     if partition not in WORST:
         raise LabelError(f"no partition {partition!r}: use one of {', '.join(WORST)}")
-    path = Path(path)
-    nuclei = read_wfn_nuclei(path)
-    functional = functional or {"": "HF", "RHF": "HF", "NUCLEI": "HF"}.get(
-        nuclei.model, nuclei.model
+    if not path.is_file():
+        raise LabelError(f"{path}: no such file")
+    found = _orbitals(path)
+    functional = functional or found.functional
+    if functional is not None:
+        check_functional(functional)
+    with one_thread():
+        return _label(path, found, partition, functional, WORST[partition])
+
+
+def _orbitals(path: Path) -> Orbitals:
+    if path.suffix.lower() == ".wfn":
+        from ase_fflux.labels.importers.wfn import orbitals_of_wfn
+
+        return orbitals_of_wfn(path)
+    if path.suffix.lower() in SUFFIXES:
+        from ase_fflux.labels.importers.iodata import orbitals_by_iodata
+
+        return orbitals_by_iodata(path)
+    raise LabelError(f"{path}: not one of {', '.join(SUFFIXES)}")
+
+
+def _label(path: Path, found: Orbitals, partition: str, functional: str | None, worst: float):
+    mol = found.mol
+    products = found.coefficients.T @ mol.intor("int1e_ovlp") @ found.coefficients
+    if (off := np.abs(products - np.eye(len(products))).max()) > _ORTHONORMAL:
+        raise LabelError(
+            f"{path}: its orbitals are not orthonormal (off by {off:.2g}): damaged, or written in "
+            "a dialect that is not known"
+        )
+    mf = _calculation(found, functional or "HF")
+    energy = found.energy
+    if functional is not None:
+        if energy is None:
+            energy = mf.e_tot
+        elif abs(mf.e_tot - energy) > ENERGY:
+            raise LabelError(
+                f"{path}: its orbitals have the energy {mf.e_tot:.6f} Ha with {functional}, but "
+                f"the file says {energy:.6f} Ha: give the functional that it was made with"
+            )
+    atoms = _atoms(mf, partition)
+    if abs(atoms.excess) > worst:
+        raise LabelError(
+            f"{path}: its {partition} atoms miss the total energy by "
+            f"{atoms.excess * HARTREE_KJ:.2f} kJ/mol (at most {worst * HARTREE_KJ:.2f}): take "
+            "another partition"
+        )
+    share = atoms.errors / atoms.errors.sum()
+    moments = atoms.moments.copy()
+    moments[:, 0] -= atoms.missing * share
+    energies = None
+    if functional is not None:
+        energies = atoms.energies - (atoms.energies.sum() - energy) * share
+    level = functional or "unknown"
+    return Label(
+        tuple(mol.atom_pure_symbol(k) for k in range(mol.natm)), mol.atom_coords(),
+        energy, found.gradient, energies, moments, mf.dip_moment(unit="AU", verbose=0),
+        method=f"{level}/{found.basis}" if found.basis else level, partition=partition,
+        settings={"wave function": path.suffix.lower()[1:]},
+        versions={"pyscf": _pyscf_version(), "ase-fflux": __version__}, errors=atoms.errors,
     )
-    check_functional(functional)
-    mol, orbitals = _molecule(path, nuclei)
+
+
+def _calculation(found: Orbitals, functional: str):
+    """PySCF's calculation with these orbitals, as if it had just converged."""
     from pyscf import dft
 
-    mf = dft.RKS(mol, xc=functional).density_fit(auxbasis="def2-universal-jkfit")
+    from ase_fflux.labels.pyscf_source import GRID
+
+    mf = dft.RKS(found.mol, xc=functional).density_fit(auxbasis="def2-universal-jkfit")
     mf.grids.atom_grid, mf.grids.prune, mf.verbose = GRID, None, 0
     mf.with_df.build()
-    mf.mo_coeff, mf.mo_occ = orbitals, np.full(orbitals.shape[1], 2.0)
+    mf.mo_coeff, mf.mo_occ = found.coefficients, np.full(found.coefficients.shape[1], 2.0)
     mf.e_tot = mf.energy_tot(mf.make_rdm1())
-    if abs(mf.e_tot - nuclei.energy) > ENERGY:
-        raise LabelError(
-            f"{path}: its orbitals have the energy {mf.e_tot:.6f} Ha with {functional}, but the "
-            f"file says {nuclei.energy:.6f} Ha: give the functional that it was made with"
-        )
-    found = _atoms(mf, partition)
-    excess = found.energies.sum() - nuclei.energy
-    share = found.errors / found.errors.sum()
-    return Label(
-        nuclei.symbols, nuclei.positions, nuclei.energy,
-        atomic_energies=found.energies - excess * share, moments=found.moments,
-        dipole=mf.dip_moment(unit="AU", verbose=0), method=functional, partition=partition,
-        settings={"wave function": path.name.rsplit(".", 1)[-1],
-                  "excess in kJ/mol": round(float(excess) * HARTREE_KJ, 4)},
-        errors=found.errors,
-    )
+    return mf
 
 
 def _atoms(mf, partition: str):
@@ -97,81 +169,7 @@ def _atoms(mf, partition: str):
     return FuzzyIntegrator(densities).atoms(partition)
 
 
-def _molecule(path: Path, nuclei):
-    """PySCF's molecule of all primitives, and the occupied orbitals in its functions."""
-    from pyscf import gto
+def _pyscf_version() -> str:
+    from importlib.metadata import version
 
-    text = path.read_text(encoding="utf-8")
-    counts = re.search(r"(\d+)\s+MOL ORBITALS\s+(\d+)\s+PRIMITIVES", text)
-    if not counts:
-        raise LabelError(f"{path}: no numbers of orbitals and primitives in its second line")
-    n_orbitals, n = int(counts[1]), int(counts[2])
-    lines = text.splitlines()
-    centres = _integers(lines, "CENTRE ASSIGNMENTS")
-    types = _integers(lines, "TYPE ASSIGNMENTS")
-    exponents = [
-        _value(number) for line in lines if line.startswith("EXPONENTS")
-        for number in _NUMBER.findall(line)
-    ]
-    blocks = re.split(r"^MO .*?OCC NO\s*=\s*", text, flags=re.MULTILINE)[1:]
-    occupations = [float(block.split()[0]) for block in blocks]
-    coefficients = [
-        [_value(x) for x in _NUMBER.findall(block.split("END DATA")[0].split("\n", 1)[-1])]
-        for block in blocks
-    ]
-    if {len(centres), len(types), len(exponents), *map(len, coefficients)} != {n} \
-            or len(blocks) != n_orbitals:
-        raise LabelError(
-            f"{path}: not {n_orbitals} orbitals of {n} primitives: the file is truncated"
-        )
-    if not np.allclose(occupations, 2, atol=1e-6):
-        raise LabelError(f"{path}: not all orbitals are doubly occupied; closed shells only")
-    if max(types) > len(_TYPES):
-        raise LabelError(f"{path}: has functions beyond f (type {max(types)})")
-    shells: dict[int, list] = {centre: [] for centre in range(1, len(nuclei.symbols) + 1)}
-    for centre, kind, exponent in zip(centres, types, exponents, strict=True):
-        shell = [len(_TYPES[kind - 1]), [exponent, 1.0]]
-        if shell not in shells[centre]:
-            shells[centre].append(shell)
-    names = [f"{symbol}{k}" for k, symbol in enumerate(nuclei.symbols, 1)]
-    mol = gto.M(
-        atom=list(zip(names, nuclei.positions, strict=True)), unit="B", cart=True, verbose=0,
-        basis={name: shells[k] for k, name in enumerate(names, 1) if shells[k]}, spin=0,
-        charge=round(sum(gto.charge(s) for s in nuclei.symbols) - sum(occupations)),
-    )
-    return mol, _orbitals(mol, centres, types, exponents, np.array(coefficients).T)
-
-
-def _orbitals(mol, centres, types, exponents, coefficients) -> np.ndarray:
-    """Coefficients (AOs, n) in PySCF's normalised functions, from those of plain monomials."""
-    places, factors, start = {}, np.empty(mol.nao), 0
-    for shell in range(mol.nbas):
-        degree, exponent = mol.bas_angular(shell), mol.bas_exp(shell)[0]
-        norm = mol._libcint_ctr_coeff(shell)[0, 0]
-        norm *= ((2 * degree + 1) / (4 * np.pi)) ** 0.5 if degree < 2 else 1.0
-        monomials = [
-            "x" * a + "y" * b + "z" * (degree - a - b)
-            for a in range(degree, -1, -1) for b in range(degree - a, -1, -1)
-        ]
-        for k, monomial in enumerate(monomials):
-            places[mol.bas_atom(shell) + 1, monomial, exponent] = start + k
-            factors[start + k] = norm
-        start += len(monomials)
-    out = np.zeros((mol.nao, coefficients.shape[1]))
-    for centre, kind, exponent, row in zip(centres, types, exponents, coefficients, strict=True):
-        out[places[centre, _TYPES[kind - 1], exponent]] += row
-    return out / factors[:, None]
-
-
-def _integers(lines: list[str], heading: str) -> list[int]:
-    """Numbers of three digits after a heading of twenty columns."""
-    found = []
-    for line in lines:
-        if line.startswith(heading):
-            rest = line[20:].rstrip()
-            found += [int(rest[k : k + 3]) for k in range(0, len(rest), 3)]
-    return found
-
-
-def _value(text: str) -> float:
-    return float(text.replace("D", "E").replace("d", "e"))
+    return version("pyscf")

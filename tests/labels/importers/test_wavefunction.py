@@ -1,5 +1,8 @@
 """Wave functions of other programs."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -65,11 +68,11 @@ def path(run, tmp_path):
 
 
 def test_wavefunction_gives_the_moments_and_energies_of_its_calculation(run, path):
-    from ase_fflux.labels.importers.wavefunction import read_wfn
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
 
     source, calculation = run
     expected = source.integrate(calculation, "mbis")
-    found = read_wfn(path, "mbis")
+    found = read_wavefunction(path, "mbis")
     np.testing.assert_allclose(found.geometry, calculation.mf.mol.atom_coords(), atol=1e-8)
     np.testing.assert_allclose(found.moments, expected.moments, atol=2e-5)
     # the exponents have eight digits, the densities are fitted alike
@@ -89,10 +92,104 @@ def test_wavefunction_gives_the_moments_and_energies_of_its_calculation(run, pat
     ],
 )
 def test_files_that_cannot_be_believed(path, old, new, message):
-    from ase_fflux.labels.importers.wavefunction import read_wfn
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
 
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(LabelError, match=message):
-        read_wfn(path, "hirshfeld")
+        read_wavefunction(path, "hirshfeld")
+
+
+@pytest.fixture(scope="module")
+def iodata():
+    return pytest.importorskip("iodata", reason="these files are read by IOData")
+
+
+def _by_iodata(iodata, mf, path):
+    """A file of a calculation, through the .molden file that PySCF writes."""
+    from pyscf.tools import molden
+
+    first = path.with_suffix(".molden")
+    molden.from_scf(mf, str(first), ignore_h=False)
+    if path.suffix == ".molden":
+        return path
+    data = iodata.load_one(str(first))
+    data.energy, data.lot, data.obasis_name, data.run_type = mf.e_tot, "rb3lyp", "made-up", "energy"
+    data.title = "hydrogen fluoride"
+    if path.suffix == ".wfx":
+        data.extra = {"keywords": "GTO", "nuclear_virial_of_energy_gradient_based_forces": 0.0,
+                      "virial_ratio": 2.0}
+        data.atgradient = np.arange(6.0).reshape(2, 3) / 100
+    iodata.dump_one(data, str(path), allow_changes=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pure():
+    """A basis with pure d and f functions and general contractions."""
+    from ase_fflux.labels.pyscf_source import PySCF
+
+    source = PySCF(basis="cc-pvtz", partition="hirshfeld")
+    return source, source._run(HF, 1e-7)
+
+
+@pytest.mark.parametrize("suffix", [".molden", ".fchk", ".wfx"])
+@pytest.mark.parametrize("functions", ["run", "pure"])
+def test_files_that_iodata_reads(iodata, request, tmp_path, suffix, functions):
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
+
+    if (suffix, functions) == (".wfx", "pure"):
+        pytest.skip("wfx has Cartesian functions only")
+    source, calculation = request.getfixturevalue(functions)
+    path = _by_iodata(iodata, calculation.mf, tmp_path / f"hf{suffix}")
+    functional = None if suffix == ".fchk" else "B3LYP"
+    found = read_wavefunction(path, "mbis", functional)
+    expected = source.integrate(calculation, "mbis")
+    np.testing.assert_allclose(found.moments, expected.moments, atol=2e-5)
+    np.testing.assert_allclose(found.atomic_energies, expected.energies, atol=3e-5)
+    assert found.energy == pytest.approx(calculation.energy, abs=3e-5)
+    assert found.method == ("B3LYP/made-up" if suffix == ".fchk" else "B3LYP")
+    assert (found.gradient is not None) == (suffix == ".wfx")
+
+
+def test_moments_alone_without_a_functional(iodata, run, tmp_path):
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
+
+    path = _by_iodata(iodata, run[1].mf, tmp_path / "hf.molden")
+    found = read_wavefunction(path, "hirshfeld")
+    assert found.energy is None and found.atomic_energies is None and found.method == "unknown"
+    np.testing.assert_allclose(
+        found.moments, run[0].integrate(run[1], "hirshfeld").moments, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: len(text) // 3], "IOData cannot read it|no atoms, basis or orbitals|"
+         "not orthonormal|not as many"),
+        (lambda text: re.sub(r"Occup= *2\.0", "Occup= 1.0", text, count=1), "closed shells only"),
+    ],
+)
+def test_damaged_files(iodata, run, tmp_path, change, message):
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
+
+    path = _by_iodata(iodata, run[1].mf, tmp_path / "hf.molden")
+    text = path.read_text()
+    assert change(text) != text
+    path.write_text(change(text))
+    with pytest.raises(LabelError, match=message):
+        read_wavefunction(path, "hirshfeld", "B3LYP")
+
+
+def test_missing_iodata_is_told(tmp_path, monkeypatch):
+    from ase_fflux.labels.importers.wavefunction import read_wavefunction
+
+    monkeypatch.setitem(sys.modules, "iodata", None)
+    (tmp_path / "a.molden").write_text("x")
+    with pytest.raises(LabelError, match="read by IOData .*ase-fflux.wavefunctions"):
+        read_wavefunction(tmp_path / "a.molden")
+    with pytest.raises(LabelError, match="a.chk: not one of .wfn, .wfx, .fchk, .molden"):
+        (tmp_path / "a.chk").write_text("x")
+        read_wavefunction(tmp_path / "a.chk")
