@@ -170,18 +170,9 @@ class PySCF:
             return self.label_of(run, found)
 
     def _check(self, run, found) -> None:
-        if abs(found.excess) > WORST[self.partition]:
-            raise Rejected(
-                f"{self.method}: {self.partition} atoms of {describe(run.atoms)} miss the total "
-                f"energy by {found.excess * HARTREE_KJ:.2f} kJ/mol (at most "
-                f"{WORST[self.partition] * HARTREE_KJ:.2f})"
-            )
-        worst = int(np.argmax(found.errors))
-        if self.partition == "qtaim" and found.errors[worst] > WORST_ATOM:
-            raise Rejected(
-                f"{self.method}: topological {_name(run.atoms, worst)} of {describe(run.atoms)} "
-                f"has |L| = {found.errors[worst]:.1e} Ha (at most {WORST_ATOM:.0e})"
-            )
+        names = [_name(run.atoms, index) for index in range(len(run.atoms))]
+        if fault := badly_integrated(self.partition, found, names):
+            raise Rejected(f"{self.method}: {describe(run.atoms)}: {fault}")
 
     def integrate(self, run, partition: str | None = None):
         """Atoms of a run (see `_run`), by another partition if need be."""
@@ -359,6 +350,30 @@ def _newton(mf, fine, tolerance: float) -> None:
     second.kernel(mf.mo_coeff, mf.mo_occ)
     for name in ("mo_coeff", "mo_occ", "mo_energy", "e_tot", "converged"):
         setattr(mf, name, getattr(second, name))
+
+
+def badly_integrated(partition: str, found, names: list[str]) -> str:
+    """Why integrals over atoms are not good enough for labels, in words; empty where they are.
+
+    Parameters
+    ----------
+    partition : str
+    found : AtomicProperties
+    names : list of str
+        Of the atoms.
+    """
+    if abs(found.excess) > WORST[partition]:
+        return (
+            f"its {partition} atoms miss the total energy by "
+            f"{found.excess * HARTREE_KJ:.2f} kJ/mol (at most {WORST[partition] * HARTREE_KJ:.2f})"
+        )
+    worst = int(np.argmax(found.errors))
+    if partition == "qtaim" and found.errors[worst] > WORST_ATOM:
+        return (
+            f"its topological {names[worst]} has |L| = {found.errors[worst]:.1e} Ha (at most "
+            f"{WORST_ATOM:.0e})"
+        )
+    return ""
 
 
 def check_functional(method: str) -> None:

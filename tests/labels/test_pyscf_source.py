@@ -75,10 +75,10 @@ def test_label_turns_with_the_molecule():
 
 
 @pytest.mark.parametrize("partition, excess, error, message", [
-    ("hirshfeld", 2e-4, 1e-4, "hirshfeld atoms of OH2 .* miss the total energy by 0.53 kJ/mol"),
-    ("mbis", -2e-4, 1e-4, "mbis atoms of OH2 .* miss the total energy by -0.53 kJ/mol"),
-    ("qtaim", 2e-3, 1e-4, "qtaim atoms of OH2 .* miss the total energy by 5.25 kJ/mol"),
-    ("qtaim", 0.0, 3e-3, r"topological atom 2 \(H\) of OH2 .* has |L| = 3.0e-03 Ha"),
+    ("hirshfeld", 2e-4, 1e-4, "OH2 .*: its hirshfeld atoms miss the total energy by 0.53 kJ/mol"),
+    ("mbis", -2e-4, 1e-4, "OH2 .*: its mbis atoms miss the total energy by -0.53 kJ/mol"),
+    ("qtaim", 2e-3, 1e-4, "OH2 .*: its qtaim atoms miss the total energy by 5.25 kJ/mol"),
+    ("qtaim", 0.0, 3e-3, r"OH2 .*: its topological atom 2 \(H\) has |L| = 3.0e-03 Ha"),
 ])
 def test_atoms_beyond_the_stated_error_are_rejected(
     monkeypatch, partition, excess, error, message

@@ -17,7 +17,6 @@ import numpy as np
 
 from ase_fflux import __version__
 from ase_fflux.base.errors import LabelError
-from ase_fflux.base.units import HARTREE_KJ
 from ase_fflux.labels.checks import believe
 from ase_fflux.labels.importers.orbitals import Orbitals
 from ase_fflux.labels.label import Dataset, Label, dataset_of
@@ -88,7 +87,7 @@ def read_wavefunction(
     if functional is not None:
         check_functional(functional)
     with one_thread():
-        return _label(path, found, partition, functional, WORST[partition])
+        return _label(path, found, partition, functional)
 
 
 def _orbitals(path: Path) -> Orbitals:
@@ -103,7 +102,9 @@ def _orbitals(path: Path) -> Orbitals:
     raise LabelError(f"{path}: not one of {', '.join(SUFFIXES)}")
 
 
-def _label(path: Path, found: Orbitals, partition: str, functional: str | None, worst: float):
+def _label(path: Path, found: Orbitals, partition: str, functional: str | None) -> Label:
+    from ase_fflux.labels.pyscf_source import badly_integrated
+
     mol = found.mol
     products = found.coefficients.T @ mol.intor("int1e_ovlp") @ found.coefficients
     if (off := np.abs(products - np.eye(len(products))).max()) > _ORTHONORMAL:
@@ -122,12 +123,10 @@ def _label(path: Path, found: Orbitals, partition: str, functional: str | None, 
                 f"the file says {energy:.6f} Ha: give the functional that it was made with"
             )
     atoms = _atoms(mf, partition)
-    if abs(atoms.excess) > worst:
-        raise LabelError(
-            f"{path}: its {partition} atoms miss the total energy by "
-            f"{atoms.excess * HARTREE_KJ:.2f} kJ/mol (at most {worst * HARTREE_KJ:.2f}): take "
-            "another partition"
-        )
+    symbols = tuple(mol.atom_pure_symbol(k) for k in range(mol.natm))
+    names = [f"atom {k} ({symbol})" for k, symbol in enumerate(symbols, 1)]
+    if fault := badly_integrated(partition, atoms, names):
+        raise LabelError(f"{path}: {fault}: take another partition")
     share = atoms.errors / atoms.errors.sum()
     moments = atoms.moments.copy()
     moments[:, 0] -= atoms.missing * share
@@ -136,8 +135,8 @@ def _label(path: Path, found: Orbitals, partition: str, functional: str | None, 
         energies = atoms.energies - (atoms.energies.sum() - energy) * share
     level = functional or "unknown"
     return Label(
-        tuple(mol.atom_pure_symbol(k) for k in range(mol.natm)), mol.atom_coords(),
-        energy, found.gradient, energies, moments, mf.dip_moment(unit="AU", verbose=0),
+        symbols, mol.atom_coords(), energy, found.gradient, energies, moments,
+        mf.dip_moment(unit="AU", verbose=0),
         method=f"{level}/{found.basis}" if found.basis else level, partition=partition,
         settings={"wave function": path.suffix.lower()[1:]},
         versions={"pyscf": _pyscf_version(), "ase-fflux": __version__}, errors=atoms.errors,
