@@ -80,7 +80,7 @@ def main():
     source = PySCF(partition="mbis")
     frames = read(args.minima, ":")
     found = {
-        "method": source.method, "partition": "mbis", "versions": versions(),
+        "method": source.method, "partition": "mbis", "versions": versions() | source.versions,
         "symbols": frames[0].get_chemical_symbols(),
         "minima": [reference(source, atoms) for atoms in frames],
     }

@@ -81,7 +81,8 @@ def train_gradients(
     model = replace(model, provenance={
         "label_source": data.dataset.method, "command": args.command, "training": record,
         "labels": {name: int(n) for name, n in zip(*origins, strict=True)}, "errors": shown,
-        "versions": versions(),
+        "label_settings": {"partition": data.dataset.partition, **data.dataset.settings},
+        "versions": versions() | dict(data.dataset.versions),
     })
     files = OutputFiles(prefix, [SUFFIX, *_SUFFIXES])
     if moved := files.set_aside():

@@ -11,7 +11,7 @@ def test_bundled_models_say_what_they_are_good_for(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("model") and "energy/(kJ/mol)" in lines[0]
-    (ethanol,) = (line for line in lines if line.startswith("ethanol"))
+    (ethanol,) = (line for line in lines if line.startswith("ethanol "))
     assert "C2H6O" in ethanol and "GFN2-xTB" in ethanol and " 300 " in ethanol
     assert any("not IQA" in line for line in lines)
 
