@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,8 +22,15 @@ def silent(description: str, total: int | None, done: int = 0) -> Iterator[Calla
     yield lambda n, note="": None
 
 
+settings_of_run: ContextVar[str | None] = ContextVar("settings_of_run", default=None)
+"""What the running command was given, as a file of settings; None outside of commands."""
+
+
 class OutputFiles:
     """The files one task writes, all named ``prefix + suffix``.
+
+    Those of a command have beside them what was run, ``prefix.toml`` (`settings_of_run`), unless
+    the prefix is the name of a file itself, as that of a model that is converted.
 
     Parameters
     ----------
@@ -35,9 +43,17 @@ class OutputFiles:
     def __init__(self, prefix: str | Path, suffixes: Iterable[str]):
         self.prefix = prefix
         self._paths = {suffix: Path(f"{prefix}{suffix}") for suffix in suffixes}
+        self._settings = None if "" in self._paths else settings_of_run.get()
+        if self._settings is not None:
+            self._paths[_SETTINGS] = Path(f"{prefix}{_SETTINGS}")
 
     def __getitem__(self, suffix: str) -> Path:
         return self._paths[suffix]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all files, in the order of the suffixes."""
+        return [str(path) for path in self._paths.values()]
 
     @property
     def written(self) -> list[str]:
@@ -63,7 +79,8 @@ class OutputFiles:
         return held(self.prefix, command)
 
     def set_aside(self) -> str | None:
-        """Rename whatever is there under these names to numbered backups ``name.~n~``.
+        """Rename whatever is there under these names to numbered backups ``name.~n~``, and write
+        what was run.
 
         All files of one set get the same, so far unused, number, so that an earlier run stays
         together.
@@ -78,8 +95,12 @@ class OutputFiles:
             with told(parent, "made"):
                 parent.mkdir(parents=True, exist_ok=True)
         there = [path for path in paths if path.exists()]
-        if not there:
-            return None
+        told_of = self._moved(there, paths) if there else None
+        if self._settings is not None:
+            write_text(self._paths[_SETTINGS], self._settings)
+        return told_of
+
+    def _moved(self, there, paths) -> str:
         number = 1
         while any(_backup(path, number).exists() for path in paths):
             number += 1
@@ -88,6 +109,9 @@ class OutputFiles:
                 path.rename(_backup(path, number))
         names = ", ".join(_backup(path, number).name for path in there)
         return f"kept the earlier output as {names}"
+
+
+_SETTINGS = ".toml"
 
 
 def _backup(path: Path, number: int) -> Path:

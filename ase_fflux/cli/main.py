@@ -8,12 +8,12 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
+from contextlib import contextmanager
 
 from ase_fflux import __version__
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning, reason
 from ase_fflux.base.text import printable
+from ase_fflux.cli.common import add_common, arguments, told
 
 VERBS = {
     "sp": "energy, forces and moments of geometries as they are",
@@ -34,6 +34,7 @@ VERBS = {
     "convert": "turn bundles into .model directories and back",
     "list": "the bundled models and what they are good for",
     "info": "say what is in a model",
+    "complete": "a script by which a shell completes commands",
 }
 """Each is a module of ase_fflux.cli with ``add_parser(subparsers)`` and ``run(args)``.
 
@@ -70,6 +71,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     for name, summary in VERBS.items():
         if name == verb:
             _module(name).add_parser(subparsers)
+            add_common(subparsers.choices[name])
         else:
             subparsers.add_parser(name, help=summary)
     return result
@@ -91,12 +93,9 @@ def main(argv: list[str] | None = None) -> int:
 
                 _print_json(environment())
                 return 0
-            chosen = parser(verb)
-            args = chosen.parse_args(argv)
-            if args.all_versions:
-                chosen.error("--json before the verb goes with --version: put it after the verb")
-            args.command = printable(shlex.join(["fflux", *argv]))
-            status = _run(args)
+            args, own = _parsed(argv, verb)
+            with told(args, own, lambda: parser_of(args.verb)):
+                status = _module(args.verb).run(args) or 0
             sys.stdout.flush()  # here, where a full disk behind it can still be told
             return status
         except FFLUXError as error:
@@ -115,19 +114,23 @@ def main(argv: list[str] | None = None) -> int:
             return 130
 
 
-def _run(args: argparse.Namespace) -> int:
-    """Run the verb; with --json its lines go to the error stream and its summary stands alone."""
-    run = _module(args.verb).run
-    if not getattr(args, "json", False):
-        return run(args) or 0
-    with redirect_stdout(sys.stderr):
-        status = run(args) or 0
-    summary = getattr(args, "summary", None)
-    if isinstance(summary, Path):
-        sys.stdout.write(summary.read_text("utf-8"))
-    elif summary is not None:
-        _print_json(summary)
-    return status
+def _parsed(argv: list[str], verb: str | None) -> tuple[argparse.Namespace, list[str]]:
+    """What was asked for, and the arguments after the verb with those of a file of settings."""
+    own = argv[1:]
+    if verb is not None and not {"-h", "--help"} & {*own}:
+        own = arguments(own, lambda: parser_of(verb), verb)
+    chosen = parser(verb)
+    args = chosen.parse_args([*argv[:1], *own])
+    if args.all_versions:
+        chosen.error("--json before the verb goes with --version: put it after the verb")
+    args.command = printable(shlex.join(["fflux", *argv]))
+    return args, own
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The verb's own parser."""
+    (subparsers,) = (a for a in parser(verb)._actions if a.dest == "verb")
+    return subparsers.choices[verb]
 
 
 def _print_json(content: dict) -> None:

@@ -97,6 +97,7 @@ def add_parser(subparsers) -> None:
     add("--seed", type=options.natural, metavar="S",
         help="of momenta and thermostat; the same seed gives the same run (default: 1)")
     options.add_uncertainty(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     for line in _report(summary):
         print(line)
+    args.summary = files[".json"]
     print("wrote", ", ".join(files.written))
     return 0
 

@@ -76,6 +76,7 @@ def add_parser(subparsers) -> None:
         help="on that cell, in bar (default: 0)",
     )
     options.add_uncertainty(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
                 steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
             ),
         )
+    args.summary = files[".json"]
     outcome, status = "not converged", 1
     if result.interrupted:
         outcome, status = "interrupted", 130

@@ -56,7 +56,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "again for each further species; or a force-field file (.toml) of several species; needed "
         "unless FILE is a run directory, which has its own",
     )
-    parser.add_argument(
+    expert = parser.add_argument_group("outside of the training data (for experts)")
+    expert.add_argument(
         "--min-coverage",
         type=share,
         metavar="C",
@@ -64,7 +65,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "counts as outside of the training data (default: what the test of each model suggests, "
         "else 0.9)",
     )
-    parser.add_argument(
+    expert.add_argument(
         "--on-low-coverage",
         choices=["warn", "raise", "ignore"],
         default="warn",
@@ -357,25 +358,22 @@ def build_calculator(args: argparse.Namespace):
     )
 
 
-def expected_errors(calculator) -> dict[str, dict[str, str]]:
-    """Errors of the calculator's models on their test sets, ``{model: {quantity: value unit}}``.
+def expected_errors(calculator) -> dict[str, dict[str, dict]]:
+    """Errors of the calculator's models on their test sets, numbers and units apart.
 
-    Models that do not record any are left out.
+    ``{model: {quantity: {"value": ..., "unit": ...}}}``; models that record none are left out.
     """
-    found = {}
-    for model in calculator.forcefield.models:
-        errors = model.provenance.get("errors", {})
-        if errors:
-            found[model.name] = {
-                name: f"{e['value']:.3g} {e['unit']}".strip() for name, e in errors.items()
-            }
-    return found
+    models = calculator.forcefield.models
+    return {m.name: m.provenance["errors"] for m in models if m.provenance.get("errors")}
 
 
 def print_expected_errors(calculator) -> None:
     """Say what errors to expect of the numbers that follow."""
     for name, errors in expected_errors(calculator).items():
-        shown = [f"{q} {errors[q]}" for q in ("energy RMSE", "force RMSE") if q in errors]
+        shown = [
+            f"{q} {errors[q]['value']:.3g} {errors[q]['unit']}".strip()
+            for q in ("energy RMSE", "force RMSE") if q in errors
+        ]
         print(f"error bar of {name} (its test set): {', '.join(shown)}")
 
 

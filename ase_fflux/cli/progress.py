@@ -8,9 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _SLOW = 1.0
 """Seconds for one increment from which on they are told."""
+
+shown: ContextVar[bool] = ContextVar("shown", default=True)
+"""Whether progress is shown at all."""
 
 INTERVAL = 30.0
 """Seconds from one line to the next."""
@@ -64,7 +68,7 @@ def stepwise(
 
 def _display(description: str, total: int | None, unit: str, done: int = 0):
     """tqdm's bar on a terminal, else `_Lines`, which are used in the same way."""
-    if not sys.stderr.isatty():
+    if not shown.get() or not sys.stderr.isatty():
         return _Lines(description, total, unit, done)
     from tqdm import tqdm
 
@@ -80,6 +84,7 @@ class _Lines:
     def __init__(self, description: str, total: int | None, unit: str, done: int):
         self.description, self.total, self.unit = description, total, unit
         self.done, self.before, self.note = done, done, ""
+        self._shown = shown.get()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True)
 
@@ -91,7 +96,7 @@ class _Lines:
     def __exit__(self, kind, value, trace) -> None:
         self._over.set()
         self._thread.join()
-        if time.monotonic() - self._start >= WORTH_A_LINE:
+        if self._shown and time.monotonic() - self._start >= WORTH_A_LINE:
             self._write("done" if kind is None else "ended")
 
     def update(self, increment: int) -> None:
@@ -101,7 +106,7 @@ class _Lines:
         self.note = note and f", {note}"
 
     def _report(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while self._shown and not self._over.wait(INTERVAL):
             self._write("so far")
 
     def _write(self, state: str) -> None:

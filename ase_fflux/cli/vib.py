@@ -73,6 +73,7 @@ def add_parser(subparsers) -> None:
         metavar="W",
         help="full width at half maximum of the spectrum's lines in cm-1 (default: %(default)s)",
     )
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
     with files.held(args.command):
         moved = files.set_aside()
         print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
+    args.summary = files[".json"]
     options.print_expected_errors(atoms.calc)
     if moved:
         print(moved)

@@ -275,7 +275,7 @@ def optimise_to_files(
         **(_cell_summary(first, last, pressure or 0.0) if cell else {}),
         "started": began,
         "wall_time_s": round(result.seconds, 3),
-        "files": [str(files[suffix]) for suffix in SUFFIXES],
+        "files": files.names,
     }
     write_json(files[".json"], summary)
     for fault in faults:

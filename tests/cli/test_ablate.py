@@ -37,7 +37,7 @@ def test_table_and_files(capsys):
     assert ablate("--repeat", "2") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "O1 iqa: 90 points, 3 features; 30 points held out"
-    assert said[-1] == f"wrote {', '.join(OUTPUT)}"
+    assert said[-1] == f"wrote {', '.join([*OUTPUT, 'small.toml'])}"
     head, *lines = said[1:-1]
     assert head.split()[0] == "variant" and "RMSE/kJ/mol" in head
     assert len(lines) == N_VARIANTS and {len(line) for line in lines} == {len(head)}

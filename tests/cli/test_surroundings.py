@@ -96,7 +96,7 @@ def test_standard_input(monkeypatch, capsys):
 def test_a_folder_for_the_output():
     assert main(["opt", "water.xyz", *MODEL, "-o", "runs/"]) == 0
     assert sorted(p.name for p in Path("runs").iterdir()) == [
-        f"water-opt.{kind}" for kind in ("json", "log", "traj", "xyz")
+        f"water-opt.{kind}" for kind in ("json", "log", "toml", "traj", "xyz")
     ]
 
 

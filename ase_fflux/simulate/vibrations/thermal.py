@@ -26,6 +26,9 @@ _THERMALISED = 1.0
 _GAP = 100.0
 """cm^-1 without a harmonic mode, which divides bands."""
 
+_BESIDE = 150.0
+"""cm^-1 around the modes of a band that belong to it at most: farther out are combinations."""
+
 _LOWEST = 30.0
 """cm^-1; below, a spectrum shows slow drifts."""
 
@@ -212,14 +215,15 @@ def bands(spectra: ThermalSpectra, modes: Vibrations) -> list[Band]:
     lines, heights = modes.wavenumbers[real], modes.ir_intensities[real]
     gaps = np.flatnonzero(np.diff(lines) > _GAP)
     inner = (lines[gaps] + lines[gaps + 1]) / 2
-    edges = [_LOWEST, *inner.tolist(), 1.1 * lines[-1] + _GAP]
+    edges = [_LOWEST, *inner.tolist(), np.inf]
     x = spectra.wavenumbers
     found = []
     for start, end in zip(edges, edges[1:], strict=False):
         mine = (lines >= start) & (lines < end)
-        here = (x >= start) & (x < end)
-        if not mine.any() or here.sum() < 2:
+        if not mine.any():
             continue
+        start, end = max(start, lines[mine][0] - _BESIDE), min(end, lines[mine][-1] + _BESIDE)
+        here = (x >= start) & (x < end)
         areas = np.trapezoid(spectra.absorptivity[:, here], x[here], axis=1) / DECADIC
         firsts = np.trapezoid(x[here] * spectra.absorptivity[:, here], x[here], axis=1) / DECADIC
         centres = firsts / areas

@@ -102,5 +102,6 @@ def format_bands(found: list, spectra: ThermalSpectra, title: str) -> list[str]:
         f"{spectra.temperature:g} K, resolution {spectra.resolution:.1f} cm-1, harmonic quantum "
         "correction", "", *aligned(rows, range(1, 7)), "",
         "centres are weighted by intensity; errors are standard errors of the mean over the "
-        "trajectories",
+        "trajectories; harmonic",
+        "modes are those of the minimum that the input leads to, dynamics may visit others",
     ]
