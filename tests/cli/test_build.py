@@ -73,12 +73,12 @@ def test_report(capsys):
     assert "0.02 eV/A" in advice  # the goal
     model = FFLUX("water.fflux").forcefield.models[0]
     assert model.provenance["command"] == "fflux build water.xyz --labels 24 --test-frames 3"
-    assert sorted(os.listdir()) == ["water-build", "water.fflux", "water.xyz"]
+    assert sorted(os.listdir()) == ["water-build", "water.fflux", "water.toml", "water.xyz"]
 
 
 def test_names(capsys):
     assert build("-o", "small", "--seed", "3", "--noise", "1e-7", "--temperature", "300") == 0
-    assert sorted(os.listdir()) == ["small-build", "small.fflux", "water.xyz"]
+    assert sorted(os.listdir()) == ["small-build", "small.fflux", "small.toml", "water.xyz"]
     model = FFLUX("small.fflux").forcefield.models[0]
     assert model.provenance["settings"]["sampling"]["seed"] == 3
     assert model.provenance["settings"]["sampling"]["temperature"] == 300

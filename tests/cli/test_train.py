@@ -118,7 +118,7 @@ def test_bundle_of_a_dataset(capsys):
     assert said.err == ""
     assert "40 training points, held out: test.xyz" in said.out and "6 models" in said.out
     assert sorted(p.name for p in Path().glob("bent*")) == sorted(
-        ["bent-build", "bent.fflux", *(f"bent{suffix}" for suffix in SIDE_FILES)])
+        ["bent-build", "bent.fflux", "bent.toml", *(f"bent{suffix}" for suffix in SIDE_FILES)])
     model = load_molecule("bent.fflux")
     assert model.name == "bent" and len(model.geometries) == 40
     lowest = min(geometries(40, 0), key=lambda x: label(x).energy)

@@ -345,7 +345,7 @@ def dynamics_to_files(
         "started": started,
         "wall_time_s": round(record.seconds, 3),
         "wall_time_per_step_ms": round(1000 * record.seconds / max(dynamics.step, 1), 4),
-        "files": [str(files[suffix]) for suffix in SUFFIXES if suffix != RESTART],
+        "files": [name for name in files.names if not name.endswith(RESTART)],
     }
     write_json(files[".json"], summary)
     files[RESTART].unlink()
