@@ -12,6 +12,9 @@ Wave functions (.wfn, .wfx, .fchk, .molden; a file, or a folder of them without 
 integrated here, over topological atoms or those of --partition. Atomic energies need the
 functional, which .wfn and .fchk name and --method gives; without it there are moments alone. Needs
 pip install 'ase-fflux[pyscf]', and 'ase-fflux[wavefunctions]' for all but .wfn.
+
+Data sets of other programs, total energies and forces in extended xyz, archives of rMD17 and sGDML,
+ASE databases and trajectories, become label files without atomic energies.
 """
 
 _EPILOG = """\
@@ -20,6 +23,7 @@ example:
   fflux train labels.xyz
   fflux import water.wfn --partition mbis
   fflux import water.molden --partition mbis --method B3LYP
+  fflux import set.extxyz --energy-key dft_energy --forces-key dft_forces -o labels.xyz
 
 Exit status: 0 done, 2 error (one line names the file).
 """
@@ -27,13 +31,15 @@ Exit status: 0 done, 2 error (one line names the file).
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
+    from ase_fflux.cli.data_options import add_reading
+
     parser = subparsers.add_parser(
         "import", description=_DESCRIPTION, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )
     parser.add_argument(
         "source", metavar="FOLDER",
-        help="point directory or a folder of them; wave function or a folder of them",
+        help="point directory or a folder of them; wave function or a folder of them; data set",
     )
     parser.add_argument(
         "-o", "--output", metavar="LABELS.xyz",
@@ -47,20 +53,27 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--method", metavar="M", help="functional of wave functions, or HF (default: as they say)"
     )
+    add_reading(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, write and count."""
     from ase_fflux.base.errors import LabelError
     from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.cli.data_options import reading_of
     from ase_fflux.cli.options import prefix_of
     from ase_fflux.labels.dataset import append_labels
     from ase_fflux.labels.importers.aimall import read_aimall
-    from ase_fflux.labels.importers.wavefunction import SUFFIXES, read_wavefunctions
+    from ase_fflux.labels.importers.foreign import read_foreign
+    from ase_fflux.labels.importers.wavefunction import read_wavefunctions
     from ase_fflux.labels.label import labels_of
 
     folder = Path(args.source)
-    waves = _wavefunctions(folder)
+    waves, reading = _wavefunctions(folder), reading_of(args)
+    if reading and (waves or folder.is_dir()):
+        raise LabelError(
+            f"--{next(iter(reading)).replace('_', '-')} is for data sets, not for {folder}"
+        )
     if waves:
         dataset = read_wavefunctions(waves, args.partition or "qtaim", args.method)
     elif folder.is_dir():
@@ -69,17 +82,22 @@ def run(args: argparse.Namespace) -> None:
                 "--partition and --method are for wave functions: AIMAll has chosen both"
             )
         dataset = read_aimall(folder)
+    elif not folder.exists():
+        raise LabelError(f"{folder}: no such folder or file")
     else:
-        raise LabelError(f"{folder}: no such folder, and no file of {', '.join(SUFFIXES)}")
+        if args.partition or args.method:
+            raise LabelError("--partition and --method are for wave functions, not for data sets")
+        dataset = read_foreign(folder, **reading)
     path = Path(prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
     with files.held(args.command):
         if moved := files.set_aside():
             print(moved)
         append_labels(path, labels_of(dataset), dataset.origins)
-    print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({dataset.method}, "
-          f"{dataset.partition}), moments to rank {dataset.rank}"
-          f"{', with gradients' if dataset.gradients is not None else ''}")
+    what = [dataset.method, *([dataset.partition] if dataset.partition else [])]
+    moments = f"moments to rank {dataset.rank}" if dataset.rank >= 0 else "no moments"
+    print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({', '.join(what)}), "
+          f"{moments}{', with gradients' if dataset.gradients is not None else ''}")
 
 
 def _wavefunctions(source: Path) -> list[Path]:

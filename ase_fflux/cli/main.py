@@ -28,6 +28,7 @@ VERBS = {
     "build": "make a model for a molecule",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll's files",
+    "export": "labels in the formats of MACE and sGDML",
     "train": "train models on labels or training sets of your own",
     "test": "errors of a model against labelled data",
     "ablate": "show what each step of the training protocol buys",

@@ -60,8 +60,9 @@ def _frame(atoms: Atoms, where: str, energy_key, forces_key, units: Units) -> Fr
         )
     results = getattr(atoms.calc, "results", {}) or {}
     energy = _named(atoms, energy_key, (1,), where) if energy_key else results.get("energy")
-    forces = _named(atoms, forces_key, (len(atoms), 3), where) if forces_key else \
-        results.get("forces")
+    forces = results.get("forces")
+    if forces_key:  # an isolated atom has none
+        forces = None if len(atoms) == 1 else _named(atoms, forces_key, (len(atoms), 3), where)
     if energy is None:
         raise LabelError(
             f"{where}: no energy; if it stands under another name, give --energy-key (numbers in "
