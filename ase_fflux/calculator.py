@@ -164,6 +164,9 @@ class FFLUX(Calculator):
             )
         super().__init__(model=model, **kwargs)
 
+    def __repr__(self) -> str:
+        return f"<FFLUX calculator: {self._forcefield!r}>"
+
     def _forget(self):
         self._assignment = None
         self._matched = None

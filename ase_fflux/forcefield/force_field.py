@@ -89,6 +89,11 @@ class ForceField:
             raise FFLUXError(f"interactions need different names; these are {', '.join(names)}")
         self._lay_out()
 
+    def __repr__(self) -> str:
+        names = ", ".join(model.name for model in self.models)
+        between = ", ".join(interaction.name for interaction in self.interactions)
+        return f"<ForceField of {names}; between molecules: {between or 'nothing'}>"
+
     def _lay_out(self):
         self._species = [Species(model) for model in self.models]
         self.patterns = tuple(

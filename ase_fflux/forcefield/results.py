@@ -41,6 +41,16 @@ class Results:
     moments: np.ndarray | None = None
     terms: dict = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        terms = ", ".join(f"{name} {value:.6g}" for name, value in self.terms.items())
+        largest = np.linalg.norm(self.forces, axis=1).max(initial=0.0)
+        return (
+            f"<Results of {len(self.energies)} atoms: energy {self.energy:.8f} Ha ({terms}), "
+            f"largest force {largest:.3g} Ha/bohr, smallest coverage "
+            f"{self.coverage.min(initial=1.0):.4f}, "
+            f"{'with' if self.moments is not None else 'without'} moments>"
+        )
+
     @property
     def charges(self) -> np.ndarray | None:
         """(n,) atomic charges (e)."""

@@ -93,6 +93,9 @@ class Label:
                 "times 1, 4, 9, 16 or 25"
             )
 
+    def __repr__(self) -> str:
+        return f"<Label of {''.join(self.symbols)}: {_contents(self)}>"
+
     @property
     def rank(self) -> int:
         """Highest rank of the moments, -1 where there are none."""
@@ -174,6 +177,9 @@ class Dataset:
         if self.origins is None:
             object.__setattr__(self, "origins", np.full(len(self.geometries), UNKNOWN))
 
+    def __repr__(self) -> str:
+        return f"<Dataset of {len(self)} labels of {''.join(self.symbols)}: {_contents(self)}>"
+
     def __len__(self) -> int:
         return len(self.geometries)
 
@@ -198,6 +204,16 @@ _PER_LABEL = (
     "geometries", "energies", "gradients", "atomic_energies", "moments", "dipoles", "origins",
     "errors",
 )
+
+
+def _contents(labels: "Label | Dataset") -> str:
+    """Level and quantities in words."""
+    names = ("energy", "energies", "gradient", "gradients", "atomic_energies", "dipole", "dipoles")
+    found = [n.replace("_", " ") for n in names if getattr(labels, n, None) is not None]
+    if labels.rank >= 0:
+        found.append(f"moments to rank {labels.rank}")
+    level = f"{labels.method}{f', {labels.partition}' if labels.partition else ''}"
+    return f"{', '.join(found) or 'geometries alone'} ({level}), atomic units"
 
 
 def dataset_of(labels: Iterable[Label], origins: Iterable[str] | None = None) -> Dataset:

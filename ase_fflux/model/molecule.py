@@ -102,6 +102,16 @@ class MoleculeModel:
     shared: Shared | None = None
     charge: int | None = None
 
+    def __repr__(self) -> str:
+        moments = f"moments to rank {self.rank}" if self.rank >= 0 else "no moments"
+        n = max(len(p.gp.inputs) for p in self.processes)
+        data = f"up to {n} points" if self.geometries is None else f"{len(self.geometries)} labels"
+        source = self.provenance.get("label_source")
+        return (
+            f"<MoleculeModel {self.name}: {''.join(self.symbols)}, energies and {moments}, {data}"
+            f"{f' of {source}' if source else ''}>"
+        )
+
     def __reduce__(self):
         shared = self.shared
         if shared is None or len(self.processes) != shared.n_processes:

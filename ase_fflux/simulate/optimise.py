@@ -73,6 +73,13 @@ class Optimisation:
     seconds: float
     interrupted: bool = False
 
+    def __repr__(self) -> str:
+        return (
+            f"<Optimisation {'converged' if self.converged else 'not converged'} after "
+            f"{self.steps} steps: energy {self.last.energy:.6f} eV, largest force "
+            f"{self.last.fmax:.2g} eV/A>"
+        )
+
     @property
     def atoms(self) -> Atoms:
         return self.last.atoms

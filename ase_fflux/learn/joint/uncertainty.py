@@ -77,6 +77,13 @@ class Uncertainty:
     energies: np.ndarray
     forces: np.ndarray
 
+    def __repr__(self) -> str:
+        return (
+            f"<Uncertainty of {len(self.energies)} atoms: standard deviations {self.energy:.3g} of "
+            f"the energy, up to {self.energies.max(initial=0.0):.3g} of an atom's, up to "
+            f"{self.forces.max(initial=0.0):.3g} of a force component>"
+        )
+
 
 class Posterior:
     """Covariance of the errors of a molecule's model.

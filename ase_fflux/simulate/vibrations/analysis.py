@@ -72,6 +72,16 @@ class Vibrations:
     ir_intensities: np.ndarray | None
     phonon: "Phonopy"
 
+    def __repr__(self) -> str:
+        real = self.wavenumbers[self.wavenumbers > 0]
+        imaginary = len(self.wavenumbers) - len(real)
+        span = f"{real.min():.1f} to {real.max():.1f} cm-1" if len(real) else "none real"
+        return (
+            f"<Vibrations of {self.atoms.get_chemical_formula()}: {len(self.wavenumbers)} modes, "
+            f"{span}, {imaginary} imaginary, zero-point energy {self.zero_point_energy:.4f} eV, "
+            f"{'with' if self.ir_intensities is not None else 'without'} infrared intensities>"
+        )
+
     @property
     def energies(self) -> np.ndarray:
         """Quanta (n,) in eV, negative for imaginary modes."""
