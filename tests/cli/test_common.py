@@ -153,13 +153,13 @@ def test_output_of_scripts_has_no_such_file(tmp_path):
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["sc"], ["scan"]),
-        (["scan", "--tor"], ["--torsion"]),
-        (["opt", "--optimizer", "l"], ["lbfgs"]),
-        (["vib", "--model", "eth"], ["ethanol"]),
-        (["info", "wa"], ["water"]),
-        (["opt", "some"], ["somefile.xyz"]),
-        (["md", "--qui"], ["--quiet"]),
+        (["sc"], "scan"),
+        (["scan", "--tor"], "--torsion"),
+        (["opt", "--optimizer", "l"], "lbfgs"),
+        (["vib", "--model", "eth"], "ethanol"),
+        (["info", "wa"], "water"),
+        (["opt", "some"], "somefile.xyz"),
+        (["md", "--qui"], "--quiet"),
     ],
 )
 def test_completion(tmp_path, monkeypatch, capsys, words, expected):
@@ -172,4 +172,5 @@ def test_completion(tmp_path, monkeypatch, capsys, words, expected):
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == expected, done.stderr
+    found = done.stdout.split()
+    assert expected in found and all(word.startswith(words[-1]) for word in found), done.stderr
