@@ -22,6 +22,7 @@ VERBS = {
     "ir": "infrared spectrum from dynamics, beside the harmonic one",
     "md": "molecular dynamics, at constant energy, temperature or pressure",
     "box": "fill a periodic box with molecules",
+    "drive": "forces for i-PI and other programs through a socket",
     "rdf": "radial distribution functions of a trajectory",
     "scan": "the energy along a distance, an angle or a torsion",
     "neb": "the path between two minima and its barrier",

@@ -106,10 +106,11 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.md.dynamics import Dynamics
     from ase_fflux.simulate.md.files import RESTART, SUFFIXES, dynamics_to_files, read_restart
     from ase_fflux.simulate.md.settings import DynamicsSettings
+    from ase_fflux.simulate.molecules import keep_assignment
 
     atoms, description = options.system_of(args)
     settings = DynamicsSettings(**_asked_by_control(args, atoms), **_asked_for(args))
-    _keep_assignment(atoms)
+    keep_assignment(atoms)
     if args.uncertainty:
         options.first_uncertainty(atoms)
     dynamics = Dynamics(atoms, settings)
@@ -182,26 +183,6 @@ def _asked_by_control(args, atoms) -> dict:
         found["keep_momenta"] = False
     set_velocities(atoms, run.control)
     return {name: value for name, value in found.items() if name not in given}
-
-
-def _keep_assignment(atoms) -> None:
-    """Have the calculator keep to the assignment of the start.
-
-    A run that goes on would otherwise have equivalent atoms, such as those of a methyl group that
-    has turned, assigned anew.
-    """
-    from ase_fflux.base.units import BOHR
-
-    calculator = atoms.calc
-    if calculator.parameters.assignment is not None:
-        return  # that of a run directory
-    found = calculator.forcefield.match(
-        atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc
-    )
-    calculator.set(assignment={
-        pattern.name: rows.tolist()
-        for pattern, rows in zip(found.patterns, found.atoms_of_model, strict=True)
-    })
 
 
 def _report(summary: dict):
