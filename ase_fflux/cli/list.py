@@ -124,10 +124,10 @@ def table(models: list[dict]) -> list[str]:
     errors = [f"{head}/({units[head]})" if head in units else head for head, _ in _COLUMNS]
     right = [3, 4, 5, *range(len(heads), len(heads) + len(errors))]
     lines = aligned([(*heads, *errors), *rows], right)
-    told = sorted({m["energies"] for m in models if m["energies"]})
+    told = sorted({(m["level_of_theory"], m["energies"]) for m in models if m["energies"]})
     return [
         *lines, "",
         "errors: root mean squares on a separate trajectory, of wavenumbers and IR intensities",
         "mean absolute ones at the worst minimum. Mirror images count as minima.",
-        *(f"energies: {e}" for e in told),
+        *(f"atomic energies of {level}: {what}" for level, what in told),
     ]
