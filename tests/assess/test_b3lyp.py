@@ -30,13 +30,13 @@ def test_minima_are_those_of_pyscf(b3lyp, name):
     for minimum in known["minima"]:
         assert minimum["largest_gradient_eV_per_A"] < 2e-4
         off = b3lyp.at_minimum(f"{name}-b3lyp", known["symbols"], minimum)
-        assert off["geometry_max_A"] < 2e-3
-        assert off["wavenumber_mean_per_cm"] < 2.0 and off["wavenumber_max_per_cm"] < 10.0
+        assert off["geometry_max_A"] < 5e-4
+        assert off["wavenumber_mean_per_cm"] < 1.0 and off["wavenumber_max_per_cm"] < 4.0
         assert off["intensity_mean_km_per_mol"] < 3.0
         assert off["charge_max_e"] < 5e-3 and off["dipole_e_A"] < 5e-3
 
 
-@pytest.mark.parametrize("name", ["water", "ethanol"])
+@pytest.mark.parametrize("name", ["water", "ethanol", "fomepizole"])
 def test_test_frames_are_predicted(b3lyp, name):
     errors = b3lyp.errors_on_frames(f"{name}-b3lyp", name)
     assert errors.frames >= 50
