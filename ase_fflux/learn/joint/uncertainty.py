@@ -42,6 +42,7 @@ from ase_fflux.learn.joint.blocks import (
     energy_block,
     mixed_block,
     sums_block,
+    totals_block,
     totals_mixed_block,
 )
 from ase_fflux.learn.joint.cost import solution_cost
@@ -323,26 +324,27 @@ class Posterior:
         What two geometries have in common cancels in the variance of their difference.
         """
         data, factor = self.data, self.factor
-        n, n_atoms = geometries.shape[:2]
+        n, t = len(geometries), len(data.with_total)
         directions = internal_directions(geometries)
-        prior, constants = np.zeros((n, n)), np.zeros((len(data.points), n))
+        prior, means = np.zeros((n, n)), np.zeros((len(data.points), n))
         tops, bottom = [], np.zeros((data.n_observed[1], n))
         for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
             m, variance = len(atoms.atoms), self.hyperparameters.variance[a]
             here = class_points(geometries, directions, self._alf, atoms)
             how = factor.theta[a], factor.threads
-            tops.append(variance * energy_block(points, here, *how).reshape(-1, m, n).sum(axis=1))
-            slopes = mixed_block(here, points.select(data.with_gradient), *how)
-            bottom += variance * slopes.reshape(m, n, -1).sum(axis=0).T
-            constants[a] = m
-            energies = variance * energy_block(here, here, *how)
-            energies = np.tril(energies) + np.tril(energies, -1).T
-            prior += energies.reshape(m, n, m, n).sum(axis=(0, 2))
+            own = points.select(data.with_energies, slopes=False)
+            summed = points.select(data.with_total, slopes=False)
+            some = points.select(data.with_gradient)
+            tops.append(variance * sums_block(own.flat_columns, here, *how))
+            bottom[:t] += variance * totals_block(summed, here, *how)
+            bottom[t:] += variance * totals_mixed_block(here, some, *how).T
+            means[a] = m
+            prior += variance * totals_block(here, here, *how)
         half = self._half_solved(tops, bottom)
-        rest = constants - self._constants.T @ half
+        rest = self._basis.T @ means - self._constants.T @ half
         by_means = np.linalg.solve(self._gram, rest)
         sums = self._labels.T @ (half + self._constants @ by_means)
-        noise = self.hyperparameters.energy_noise[data.source] ** 2 / n_atoms
+        noise = self.hyperparameters.energy_noise[data.source[self._alone]] ** 2 / data.n_atoms
         cancelled = (noise[:, None] * sums).T @ sums
         return self.scale**2 * (prior - half.T @ half + rest.T @ by_means - cancelled)
 

@@ -393,9 +393,13 @@ def test_the_factorisation_is_announced(caplog):
     assert "6 labels of water" in caplog.text
 
 
+@pytest.mark.parametrize("options", [
+    {}, dict(with_energies=[], with_total=range(6)),
+    dict(with_energies=[0, 2, 3], with_total=[1, 2, 4]),
+], ids=["energies", "totals", "mixture"])
 @pytest.mark.parametrize("molecule", MOLECULES)
-def test_covariance_of_energies_at_several_geometries(molecule):
-    model = make(molecule)
+def test_covariance_of_energies_at_several_geometries(molecule, options):
+    model = make(molecule, **options)
     posterior = Posterior(model)
     geometries = np.array([query(model, seed) for seed in (10, 11, 12)])
     covariance = posterior.energy_covariance(geometries)
