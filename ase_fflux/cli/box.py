@@ -16,14 +16,15 @@ _EPILOG = """\
 example:
   fflux box water --number 343 --density 0.997
   fflux md water-box.xyz --model water --short-range O-O=lj,0.00791,3.17 \\
-      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 --ensemble npt --temperature 298
+      --short-range O-H=lj,0.0011,1.902 --short-range-cutoff 8 --temperature 298 --time 2
   fflux box water=300,ethanol=20 --density 0.97
   fflux box ethanol --density 0.789 --cell 25 25 30
 
 Give two of number, density and cell; the third follows. Molecules are those of the models, at their
 reference geometries, or of files (one molecule each). They are turned at random and pushed apart
 until no atoms of different molecules are nearer than 0.72 times the sum of their van der Waals
-radii: O and H 1.96 A, O and O 2.19 A. It is a start, not a liquid: let dynamics forget it.
+radii: O and H 1.96 A, O and O 2.19 A. It is a start, not a liquid, and gives off heat: begin with
+the Langevin thermostat, as above.
 
 Exit status: 0 done, 2 error, 130 interrupted.
 """
