@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
 Fill a periodic box with molecules that do not overlap, as a start for dynamics of a liquid or a
@@ -144,7 +144,7 @@ def _molecule(name: str):
 
     path = Path(name)
     if path.is_file() and path.suffix != SUFFIX:
-        return options.read_geometry(name)[0]
+        return systems.read_geometry(name)[0]
     try:
         model = load_molecule(name)
     except ModelError as error:

@@ -4,7 +4,7 @@ import argparse
 import zipfile
 from pathlib import Path
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.options import natural
 
 _DESCRIPTION = """\
@@ -153,7 +153,7 @@ def _write_run_directory(args: argparse.Namespace) -> None:
     full = output.is_dir() and any(output.iterdir())
     if full and not is_run_directory(output):
         raise FFLUXError(f"{output} holds other files: choose a new directory")
-    atoms, description = options.system_of(args)
+    atoms, description = systems.system_of(args)
     forcefield = atoms.calc.forcefield
     if args.plain:
         models = [

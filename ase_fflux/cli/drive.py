@@ -3,7 +3,7 @@
 import argparse
 
 from ase_fflux.base.errors import FFLUXError
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
 Serve energies, forces and (of periodic boxes) stress to a program that moves the atoms itself, as a
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
 
     if args.unix is not None and (args.host, args.port) != (None, None):
         raise FFLUXError("--unix is in place of --host and --port: leave one of them out")
-    atoms, description = options.system_of(args)
+    atoms, description = systems.system_of(args)
     keep_assignment(atoms)
     prepare(atoms)
     atoms.get_forces()  # what does not fit the model is found before a server waits for it
     print(f"{description}, model {' '.join(args.model)}")
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
     count = 0
     for count in stepwise(  # noqa: B007
         driven(

@@ -3,7 +3,7 @@
 import argparse
 
 from ase_fflux.base.errors import FFLUXError
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
 Infrared spectrum of a molecule from classical dynamics, by the autocorrelation of its dipole with
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> None:
         raise FFLUXError(
             f"--{given[0]} is of dynamics that are run here, and --spacing says that FILE has them"
         )
-    atoms, description = options.geometry_of(args)
-    atoms.calc = options.build_calculator(args)
+    atoms, description = systems.geometry_of(args)
+    atoms.calc = systems.build_calculator(args)
     modes, energy = _harmonic(atoms)
     timestep, interval = args.timestep or 0.5, args.interval or 4
     spacing = args.spacing or timestep * interval
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     files.require_apart(args.geometry)
     title = f"{description}, model {' '.join(args.model)}"
     print(title)
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
     if args.spacing:
         blocks, timestep = _read(args, atoms.calc), args.timestep or 0.0
     else:

@@ -3,7 +3,7 @@
 import argparse
 from math import floor, log10
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
 Molecular dynamics with FFLUX models, of molecules, clusters and periodic boxes: NVT (Langevin,
@@ -108,18 +108,18 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.md.settings import DynamicsSettings
     from ase_fflux.simulate.molecules import keep_assignment
 
-    atoms, description = options.system_of(args)
+    atoms, description = systems.system_of(args)
     settings = DynamicsSettings(**_asked_by_control(args, atoms), **_asked_for(args))
     keep_assignment(atoms)
     if args.uncertainty:
-        options.first_uncertainty(atoms)
+        systems.first_uncertainty(atoms)
     dynamics = Dynamics(atoms, settings)
     dynamics.sample()  # what does not fit the model is found before any file is touched
     files = OutputFiles(options.output_prefix(args, "-md"), SUFFIXES)
     files.require_apart(args.geometry)
     title = f"{description}, model {' '.join(args.model)}"
     print(title)
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
     try:
         with files.held(args.command):
             restart = read_restart(files, dynamics)
@@ -168,7 +168,7 @@ def _asked_by_control(args, atoms) -> dict:
     """
     from ase_fflux.simulate.md.from_control import set_velocities, settings_of
 
-    run = options.run_directory_of(args)
+    run = systems.run_directory_of(args)
     if run is None:
         return {}
     found, notes = settings_of(run.control)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
@@ -68,20 +68,20 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.vibrations.analysis import vibrations
 
     (first, one), (last, two) = (
-        options.read_geometry(file, format=args.format, vacuum=args.vacuum)
+        systems.read_geometry(file, format=args.format, vacuum=args.vacuum)
         for file in (args.geometry, args.end)
     )
     check_ends(first, last)
-    first.calc = options.build_calculator(args)
+    first.calc = systems.build_calculator(args)
     first.get_forces()  # what does not fit the model is found before any file is touched
     if args.uncertainty:
-        options.first_uncertainty(first)
+        systems.first_uncertainty(first)
     files = OutputFiles(options.output_prefix(args, "-neb"), SUFFIXES)
     for file in (args.geometry, args.end):
         files.require_apart(file)
     title = f"path from {one} to {two}, model {' '.join(args.model)}"
     print(title)
-    options.print_expected_errors(first.calc)
+    systems.print_expected_errors(first.calc)
     path = minimum_path(
         first, last, images=args.images, fmax=args.fmax, steps=args.steps,
         uncertainty=args.uncertainty,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
@@ -85,15 +85,15 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.units import KJ_PER_MOL
     from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files
 
-    atoms, description = options.system_of(args)
+    atoms, description = systems.system_of(args)
     # what does not fit the model is found before any file is touched
     atoms.get_forces()
     if args.uncertainty:
-        options.first_uncertainty(atoms)
+        systems.first_uncertainty(atoms)
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
     files.require_apart(args.geometry)
     print(f"{description}, model {' '.join(args.model)}")
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
 
     with files.held(args.command):
         if moved := files.set_aside():

@@ -4,7 +4,7 @@ import argparse
 import warnings
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.scan import profile, scan, whole_turn
     from ase_fflux.simulate.scan_files import SUFFIXES, format_scan, write_scan
 
-    atoms, description = options.geometry_of(args)
+    atoms, description = systems.geometry_of(args)
     numbers = args.torsion or args.angle or args.distance
     coordinate = Coordinate(tuple(number - 1 for number in numbers))
     coordinate.check(atoms)
@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
         )
     first, last = args.range or (here, here + 360.0)
     values = np.linspace(first, last, args.points or (_POINTS if args.range else _TURN))
-    atoms.calc = options.build_calculator(args)
+    atoms.calc = systems.build_calculator(args)
     atoms.get_forces()  # what does not fit the model is found before any file is touched
     if args.uncertainty:
-        options.first_uncertainty(atoms)
+        systems.first_uncertainty(atoms)
     points = scan(
         atoms, coordinate, values.tolist(), rigid=args.rigid, fmax=args.fmax, steps=args.steps
     )
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     files.require_apart(args.geometry)
     title = f"{coordinate.label(atoms)} of {description}, model {' '.join(args.model)}"
     print(title + (", rigid" if args.rigid else ", relaxed"))
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
     points = list(stepwise(points, "scanning", len(values)))
     result = profile(points, atoms.calc if args.uncertainty else None)
     with files.held(args.command):

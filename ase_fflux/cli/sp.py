@@ -2,7 +2,7 @@
 
 import argparse
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.base.store import replacing
     from ase_fflux.simulate.single_point import single_point
 
-    frames, description, calculator = options.frames_of(args)
+    frames, description, calculator = systems.frames_of(args)
     files = OutputFiles(options.output_prefix(args, "-sp"), (".json", ".xyz"))
     files.require_apart(args.geometry)
     if args.uncertainty:
         frames[0].calc = calculator
-        options.first_uncertainty(frames[0])
+        systems.first_uncertainty(frames[0])
         frames[0].calc = None
     found = []
     for atoms in stepwise(frames, "evaluating", len(frames), unit="frames"):
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
                 raise
             raise type(error)(f"frame {len(found)}: {error}") from None
     print(f"{description}, model {' '.join(args.model)}")
-    options.print_expected_errors(calculator)
+    systems.print_expected_errors(calculator)
     print("\n".join(_one(found[0]) if len(found) == 1 else _several(found)))
     with files.held(args.command):
         if moved := files.set_aside():

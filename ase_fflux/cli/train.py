@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.text import quantities
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
 Train models on labels of your own. INPUT is one of
@@ -281,7 +281,7 @@ def _read(args, seed):
             "labels and CSV training sets do not go together: give one file of labels, or CSV "
             "files only, for training and test"
         )
-    geometry = None if args.geometry is None else options.read_geometry(args.geometry)[0]
+    geometry = None if args.geometry is None else systems.read_geometry(args.geometry)[0]
     reading = reading_of(args)
     if csv == {True}:
         if args.labels or reading:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 
 _DESCRIPTION = """\
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
     from ase_fflux.simulate.vibrations.infrared import spectrum_grid
 
-    atoms, description = options.system_of(args)
+    atoms, description = systems.system_of(args)
     files = OutputFiles(options.output_prefix(args, "-vib", geometries=False), SUFFIXES)
     files.require_apart(args.geometry)
     displacements = 6 * len(atoms)
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
         moved = files.set_aside()
         print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
     args.summary = files[".json"]
-    options.print_expected_errors(atoms.calc)
+    systems.print_expected_errors(atoms.calc)
     if moved:
         print(moved)
     print("wrote", ", ".join(files.written))

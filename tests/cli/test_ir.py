@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase.io import write
 
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 from ase_fflux.simulate.vibrations.analysis import vibrations
 
@@ -14,8 +14,8 @@ from ase_fflux.simulate.vibrations.analysis import vibrations
 def work(tmp_path, monkeypatch, tetrahedron):
     """A folder with t.xyz, an irregular molecule, and 260 frames of its analytic motion."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "build_calculator", lambda args: tetrahedron.calc)
-    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
+    monkeypatch.setattr(systems, "build_calculator", lambda args: tetrahedron.calc)
+    monkeypatch.setattr(systems, "expected_errors", lambda calculator: {})
     modes = vibrations(tetrahedron)
     time = 2.0 * np.arange(260)
     q = 0.02 * np.cos(np.outer(time, 2 * np.pi * 2.99792458e-5 * modes.wavenumbers))

@@ -10,7 +10,7 @@ from ase.io import read, write
 
 from ase_fflux import FFLUX
 from ase_fflux.base.units import BOHR
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.simulate.md import files as dynamics_files
@@ -251,13 +251,13 @@ def test_models_without_uncertainty(no_picture, make_shared, capsys):
 
 
 def test_the_assignment_of_the_start_is_kept(no_picture, monkeypatch):
-    build, made = options.build_calculator, []
+    build, made = systems.build_calculator, []
 
     def recorded(args):
         made.append(build(args))
         return made[0]
 
-    monkeypatch.setattr(options, "build_calculator", recorded)
+    monkeypatch.setattr(systems, "build_calculator", recorded)
     assert md() == 0
     start = read("water-md.traj", 0)
     found = FFLUX("water").forcefield.match(start.positions / BOHR, start.numbers)

@@ -8,7 +8,7 @@ from ase.build import molecule
 from ase.io import read, write
 
 from ase_fflux.base.errors import FFLUXError, TopologyError
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 
 tblite = pytest.importorskip("tblite.ase", exc_type=ImportError)
@@ -23,8 +23,8 @@ def calculator():
 def workplace(tmp_path, monkeypatch, calculator):
     """An empty folder with water.xyz; the calculator stands in for FFLUX."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "build_calculator", lambda args: calculator)
-    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
+    monkeypatch.setattr(systems, "build_calculator", lambda args: calculator)
+    monkeypatch.setattr(systems, "expected_errors", lambda calculator: {})
     write("water.xyz", molecule("H2O"))
 
 

@@ -5,7 +5,7 @@ from ase.build import molecule
 from ase.io import write
 
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
-from ase_fflux.cli import options
+from ase_fflux.cli import options, systems
 
 
 @pytest.fixture
@@ -20,20 +20,20 @@ def frames(tmp_path):
 
 @pytest.mark.parametrize("index, x", [(-1, 2), (0, 0), (1, 1), (-3, 0)])
 def test_frames(frames, index, x):
-    atoms, description = options.read_geometry(frames, index)
+    atoms, description = systems.read_geometry(frames, index)
     assert atoms.positions[0, 0] == pytest.approx(x)
     assert description == f"{frames}, frame {x} of 0 to 2 (H2O)"
 
 
 def test_single_frame_is_not_numbered(tmp_path):
     write(tmp_path / "w.xyz", molecule("H2O"))
-    assert options.read_geometry(str(tmp_path / "w.xyz"))[1] == f"{tmp_path}/w.xyz (H2O)"
+    assert systems.read_geometry(str(tmp_path / "w.xyz"))[1] == f"{tmp_path}/w.xyz (H2O)"
 
 
 @pytest.mark.parametrize("index", [3, -4])
 def test_missing_frame(frames, index):
     with pytest.raises(FFLUXError, match=f"no frame {index}, the file has 3"):
-        options.read_geometry(frames, index)
+        systems.read_geometry(frames, index)
 
 
 def test_output_names_follow_the_input():
@@ -54,7 +54,7 @@ def test_names_that_ase_misreads_are_told(tmp_path):
     with pytest.warns(FFLUXWarning, match="extxyz"):
         assert options.output_prefix(args, "-opt") == "POSCAR-opt"
     write(tmp_path / "POSCAR-opt.xyz", molecule("H2O"), format="extxyz")
-    assert len(options.read_geometry(str(tmp_path / "POSCAR-opt.xyz"))[0]) == 3
+    assert len(systems.read_geometry(str(tmp_path / "POSCAR-opt.xyz"))[0]) == 3
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])

@@ -6,7 +6,7 @@ import pytest
 from ase.build import molecule
 from ase.io import write
 
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 
 tblite = pytest.importorskip("tblite.ase", exc_type=ImportError)
@@ -17,8 +17,8 @@ def workplace(tmp_path, monkeypatch):
     """An empty folder with water.xyz; GFN2-xTB stands in for FFLUX."""
     calculator = tblite.TBLite(method="GFN2-xTB", verbosity=0)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "build_calculator", lambda args: calculator)
-    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
+    monkeypatch.setattr(systems, "build_calculator", lambda args: calculator)
+    monkeypatch.setattr(systems, "expected_errors", lambda calculator: {})
     write("water.xyz", molecule("H2O"))
 
 
