@@ -83,11 +83,13 @@ def run(args: argparse.Namespace) -> int:
     """Optimise; 0 if converged, 1 if not, 130 if interrupted."""
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.base.units import KJ_PER_MOL
-    from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files
+    from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files, require_cell
 
     atoms, description = systems.system_of(args)
     # what does not fit the model is found before any file is touched
     atoms.get_forces()
+    if args.cell:
+        require_cell(atoms)
     if args.uncertainty:
         systems.first_uncertainty(atoms)
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)

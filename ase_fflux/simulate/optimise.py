@@ -173,16 +173,27 @@ def relaxation(
         )
 
 
-def _with_cell(atoms: Atoms, pressure: float):
-    """Atoms and cell as one set of coordinates."""
-    from ase.filters import FrechetCellFilter
+def require_cell(atoms: Atoms) -> None:
+    """Refuse atoms whose cell cannot be optimised.
 
+    Raises
+    ------
+    FFLUXError
+        Not periodic in three directions, or a calculator without stress.
+    """
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise FFLUXError(
             "no cell to optimise: the geometry is not periodic in three directions"
         )
     if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
         raise FFLUXError("a cell is optimised with a calculator that has stress, this one has none")
+
+
+def _with_cell(atoms: Atoms, pressure: float):
+    """Atoms and cell as one set of coordinates."""
+    from ase.filters import FrechetCellFilter
+
+    require_cell(atoms)
     return FrechetCellFilter(atoms, scalar_pressure=pressure * _BAR)
 
 
