@@ -22,8 +22,12 @@ from ase_fflux.labels.source import Rejected
 from ase_fflux.model.multipoles import MAX_RANK, n_moments, solid_harmonics
 from ase_fflux.topology.graphs import atom_label
 
-DIRECTIONS, FINE = 434, 974
-"""Rays of an atom on which densities are evaluated, and on which basins are told apart."""
+DIRECTIONS = 434
+"""Rays of an atom on which densities are evaluated."""
+FINE = 974, 2354
+"""Rays of hydrogens and of other atoms on which basins are told apart. The edge of a basin on a
+sphere is a step, whose integral converges slowly, and the density is steep where a carbon meets an
+oxygen."""
 
 _NEGLIGIBLE = 1e-12
 """Electrons at a point that does not matter, far from all nuclei."""
@@ -35,14 +39,16 @@ _FLAT = 1e-3
 """Slope of the density's logarithm (1/bohr) where a path has ended."""
 
 
-def topological_atoms(densities, directions: int = DIRECTIONS, fine: int = FINE):
+def topological_atoms(densities, directions: int = DIRECTIONS, fine: tuple[int, int] = FINE):
     """Energies and moments of topological atoms.
 
     Parameters
     ----------
     densities : MolecularDensities
-    directions, fine : int
-        Rays of an atom for densities and for basins, sizes of Lebedev's rules.
+    directions : int
+        Rays of an atom for densities, size of a rule of Lebedev's.
+    fine : tuple of int
+        Those for basins, of hydrogens and of other atoms.
 
     Returns
     -------
@@ -66,7 +72,8 @@ def topological_atoms(densities, directions: int = DIRECTIONS, fine: int = FINE)
     energies, moments = np.array(densities.nuclear), np.zeros((n, n_moments(MAX_RANK)))
     laplacians = np.zeros(n)
     for atom in range(n):
-        points, weights = _basins(densities, atom, paths, directions, fine)
+        rays = directions, fine[int(densities.charges[atom] > 1)]
+        points, weights = _basins(densities, atom, paths, *rays)
         values = densities.at(points, laplacian=True)
         energies += weights @ values.energy
         laplacians += weights @ values.laplacian
