@@ -23,11 +23,13 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="energies of isolated atoms in that unit: total energies far from their sum are "
         "refused (default: single atoms in the file)")
     add("--molecule", metavar="NAME",
-        help="which of several molecules in the file: its formula, as the refusal lists them")
+        help="which of several molecules in the file: its formula, as the refusal lists them "
+        "(default: the only one)")
     add("--format", metavar="F",
-        help="format as ASE names it (`ase info --formats`), where name and content do not tell")
+        help="format as ASE names it (`ase info --formats`) (default: as name and content tell)")
     add("--vacuum", action="store_true",
-        help="each frame is one molecule in vacuum, though it has a periodic cell")
+        help="each frame is one molecule in vacuum, though it has a periodic cell (default: such "
+        "cells are refused)")
 
 
 def reading_of(args: argparse.Namespace) -> dict:

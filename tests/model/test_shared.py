@@ -12,7 +12,7 @@ from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import ENERGY, shared_model
-from ase_fflux.model.multipoles import MOMENT_NAMES
+from ase_fflux.model.multipoles import MAX_RANK, MOMENT_NAMES
 from ase_fflux.model.shared import Shared, SharedProcess, transformed
 from ase_fflux.model.symmetry import find_symmetry, reflection_signs
 
@@ -143,7 +143,7 @@ def test_values_are_those_of_the_expanded_processes(model):
     own = np.arange(len(x))[None]
     numbers = np.array(symbols2numbers(model.symbols))
     energies = species.add_energies(x[None], own, numbers, np.zeros((1, *x.shape))).values[0]
-    moments = species.moments_at(x[None], own, numbers, False).local[0]
+    moments = species.moments_at(x[None], own, numbers, MAX_RANK, False).local[0]
     for process in model.processes:
         f = features(x[None], model.alf, process.atom)
         expected = process.gp.predict(transformed(

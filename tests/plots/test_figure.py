@@ -60,7 +60,8 @@ import numpy as np
 from pathlib import Path
 from ase_fflux.plots.dynamics import plot_dynamics
 t = np.linspace(0, 1, 5)
-plot_dynamics(t, total=t, potential=t, temperature=t, file=Path("a.png"), title="a", n_atoms=1)
+table = dict(time=t, total=t, potential=t, temperature=t)
+plot_dynamics(table, file=Path("a.png"), title="a", n_atoms=1)
 print(os.environ["MPLBACKEND"])
 """
 

@@ -40,6 +40,8 @@ def is_label_file(path: str | Path) -> bool:
     try:
         with open(path, "rb") as file:
             count, header = file.readline(20), file.readline(1 << 16)
+    except FileNotFoundError:
+        raise LabelError(f"{path}: no such label file") from None
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from None
     text = header.decode("utf-8", "replace")
