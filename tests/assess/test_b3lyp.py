@@ -36,7 +36,7 @@ def test_minima_are_those_of_pyscf(b3lyp, name):
         assert off["charge_max_e"] < 5e-3 and off["dipole_e_A"] < 5e-3
 
 
-@pytest.mark.parametrize("name", ["water", "ethanol", "fomepizole"])
+@pytest.mark.parametrize("name", ["water", "ethanol", "fomepizole", "benzene"])
 def test_test_frames_are_predicted(b3lyp, name):
     errors = b3lyp.errors_on_frames(f"{name}-b3lyp", name)
     assert errors.frames >= 50
