@@ -8,7 +8,7 @@ from ase.io import read, write
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import KJ_PER_MOL
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 from ase_fflux.simulate.neb import check_ends, minimum_path
 from ase_fflux.simulate.neb_files import barriers, format_path
@@ -68,8 +68,8 @@ def test_ends_of_other_atoms_or_order():
 @pytest.fixture
 def work(tmp_path, monkeypatch, ends):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "build_calculator", lambda args: ends[0].calc)
-    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
+    monkeypatch.setattr(systems, "build_calculator", lambda args: ends[0].calc)
+    monkeypatch.setattr(systems, "expected_errors", lambda calculator: {})
     for name, atoms in zip("ab", ends, strict=True):
         write(f"{name}.xyz", atoms.copy())
     return tmp_path

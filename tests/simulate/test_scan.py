@@ -9,7 +9,7 @@ from ase.io import read, write
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import KJ_PER_MOL
-from ase_fflux.cli import options
+from ase_fflux.cli import systems
 from ase_fflux.cli.main import main
 from ase_fflux.simulate.coordinate import Coordinate
 from ase_fflux.simulate.scan import ScanPoint, deviations_from, profile, scan, whole_turn
@@ -120,8 +120,8 @@ def test_ends_are_no_extrema_unless_they_meet():
 @pytest.fixture
 def work(tmp_path, monkeypatch, peroxide):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "build_calculator", lambda args: peroxide.calc)
-    monkeypatch.setattr(options, "expected_errors", lambda calculator: {})
+    monkeypatch.setattr(systems, "build_calculator", lambda args: peroxide.calc)
+    monkeypatch.setattr(systems, "expected_errors", lambda calculator: {})
     write("p.xyz", peroxide.copy())
     return tmp_path
 
