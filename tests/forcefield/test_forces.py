@@ -147,13 +147,16 @@ def test_bundled_models(cluster, central_differences, name):
 
 
 def rounding(model):
-    """Three standard deviations of the rounding error of a sum over large weights of both signs."""
+    """Of a sum over large weights of both signs: five standard deviations.
+
+    Hundreds of numbers are compared with it, of which one in 400 is beyond three.
+    """
     squares = 0.0
     for process in model.processes:
         if "iqa" in process.properties:
             squares += np.square(process.gp.weights).sum()
             squares += np.square(process.gp.column_weights()).sum()
-    return 3 * np.finfo(float).eps * np.sqrt(squares)
+    return 5 * np.finfo(float).eps * np.sqrt(squares)
 
 
 @pytest.mark.parametrize("name", bundled_models())
