@@ -108,8 +108,9 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.simulate.md.settings import DynamicsSettings
     from ase_fflux.simulate.molecules import keep_assignment
 
-    atoms, description = systems.system_of(args)
-    settings = DynamicsSettings(**_asked_by_control(args, atoms), **_asked_for(args))
+    run = systems.run_directory_of(args)
+    atoms, description = systems.system_of(args, run)
+    settings = DynamicsSettings(**_asked_by_control(run, args, atoms), **_asked_for(args))
     keep_assignment(atoms)
     if args.uncertainty:
         systems.first_uncertainty(atoms)
@@ -145,13 +146,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-_SETTINGS = (
-    "ensemble", "temperature", "time", "timestep", "interval", "seed", "equilibration",
-    "thermostat", "friction", "thermostat_time", "pressure", "barostat", "barostat_time",
-    "uncertainty",
-)
 _BATHS = (
     "thermostat", "friction", "thermostat_time", "pressure", "barostat", "barostat_time",
+)
+_SETTINGS = (
+    "ensemble", "temperature", "time", "timestep", "interval", "seed", "equilibration", *_BATHS,
+    "uncertainty",
 )
 
 
@@ -160,15 +160,14 @@ def _asked_for(args) -> dict:
     return {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
 
 
-def _asked_by_control(args, atoms) -> dict:
-    """Settings of a run directory's CONTROL, but for those that the command has too.
+def _asked_by_control(run, args, atoms) -> dict:
+    """Settings of CONTROL of a run directory (or None), but for those that the command has too.
 
     What is done otherwise is printed, and the velocities of the atoms are set as it says. Another
     ensemble has none of CONTROL's thermostat and barostat, another temperature draws momenta.
     """
     from ase_fflux.simulate.md.from_control import set_velocities, settings_of
 
-    run = systems.run_directory_of(args)
     if run is None:
         return {}
     found, notes = settings_of(run.control)

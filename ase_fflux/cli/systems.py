@@ -40,11 +40,17 @@ def geometry_of(args: argparse.Namespace):
     return read_geometry(args.geometry, args.index, args.format, args.vacuum)
 
 
-def system_of(args: argparse.Namespace):
+def system_of(args: argparse.Namespace, run=None):
     """What `add_geometry`'s and `add_model`'s arguments stand for together.
 
     Of a run directory of DL_FFLUX, what is done otherwise is printed, and ``args.model`` becomes
     the directory.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    run : RunDirectory, optional
+        `run_directory_of` the arguments, where the caller has it already.
 
     Returns
     -------
@@ -53,7 +59,7 @@ def system_of(args: argparse.Namespace):
     description : str
         Of the file and what is in it.
     """
-    run = run_directory_of(args)
+    run = run or run_directory_of(args)
     if run is None:
         _require_model(args)
         atoms, description = geometry_of(args)
@@ -72,8 +78,9 @@ def frames_of(args: argparse.Namespace):
     """As `system_of`, of all frames unless one is asked for: frames, description, calculator."""
     from ase_fflux.formats.geometry import read_frames
 
-    if args.index is not None or run_directory_of(args) is not None:
-        atoms, description = system_of(args)
+    run = run_directory_of(args)
+    if args.index is not None or run is not None:
+        atoms, description = system_of(args, run)
         calculator, atoms.calc = atoms.calc, None
         return [atoms], description, calculator
     _require_model(args)
