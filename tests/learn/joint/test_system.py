@@ -142,6 +142,16 @@ def test_result_says_what_it_was_made_of(case, h):
         np.testing.assert_array_equal(process.kernel.theta, theta)
 
 
+def assert_same_weights(one, other, rtol, atol):
+    """Those of atomic energies and those of what couples them, each on a scale of its own."""
+    for mine, theirs in zip(*(
+        (np.concatenate([w.ravel() for w in s.energy_weights]), s.coupling_weights)
+        for s in (one, other)
+    ), strict=True):
+        scale = np.abs(mine).max(initial=0.0)
+        np.testing.assert_allclose(theirs, mine, rtol=rtol, atol=atol * scale)
+
+
 def test_values_are_on_a_scale_of_their_own(case, h):
     """A shift of all energies is one of the means, and of nothing else."""
     data = case.data
@@ -155,21 +165,13 @@ def test_values_are_on_a_scale_of_their_own(case, h):
     if data.latent:  # totals do not tell which class is meant
         shifts = np.full(len(shifts), whole / data.n_atoms)
     np.testing.assert_allclose(second.mean - first.mean, shifts, rtol=1e-10)
-    one, other = (
-        np.concatenate([*(w.ravel() for w in s.energy_weights), s.coupling_weights])
-        for s in (first, second)
-    )
-    np.testing.assert_allclose(other, one, atol=1e-7 * np.abs(one).max())
+    assert_same_weights(first, second, rtol=1e-7, atol=1e-7)
 
 
 def test_two_threads_give_the_same(case, h):
     one, two = (JointSystem(case.data, h, threads) for threads in (1, 2))
     assert two.negative_log_likelihood == pytest.approx(one.negative_log_likelihood, rel=1e-11)
-    mine, theirs = (
-        np.concatenate([*(w.ravel() for w in s.energy_weights), s.coupling_weights])
-        for s in (one, two)
-    )
-    np.testing.assert_allclose(theirs, mine, rtol=0, atol=1e-9 * np.abs(mine).max())
+    assert_same_weights(one, two, rtol=0, atol=1e-9)
 
 
 def test_half_solved_gives_the_quadratic_form(case, h):
