@@ -10,6 +10,9 @@ PARTITIONED = 5e-3
 """Noise of atomic energies (hartree) that the search starts from where atoms are shares of a
 density: features resolve these less well than what a tight-binding method says of its atoms, and
 what is taken for exact spoils the total energy."""
+PARTITIONED_TOTAL = 1e-5
+"""Least noise of their total (hartree; 0.03 kJ/mol). With less, where little is resolved but this,
+dual weights grow until energies are rounded to 1e-6 eV, and errors are no smaller."""
 TIGHT = 1e-4
 """Noise that the search starts from a second time where it may be larger: from large noise it is
 slow to find length scales that explain all, from small noise they come out too short."""
@@ -96,7 +99,9 @@ class JointSettings:
     @classmethod
     def of_atoms(cls, partition: str) -> "JointSettings":
         """What suits labels whose atoms are of this partition of a density, or of none ("")."""
-        return cls(energy_noise=PARTITIONED) if partition else cls()
+        if not partition:
+            return cls()
+        return cls(energy_noise=PARTITIONED, least_total_noise=PARTITIONED_TOTAL)
 
     def record(self) -> dict:
         """The settings for a provenance, JSON-able."""

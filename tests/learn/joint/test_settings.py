@@ -40,4 +40,7 @@ def test_atoms_of_a_density_have_more_noise():
     assert JointSettings.of_atoms("") == JointSettings()
     loose = JointSettings.of_atoms("mbis")
     assert loose.energy_noise > 10 * JointSettings().energy_noise
-    assert loose == JointSettings(energy_noise=loose.energy_noise)
+    assert loose.least_total_noise > JointSettings().least_total_noise
+    assert loose == JointSettings(
+        energy_noise=loose.energy_noise, least_total_noise=loose.least_total_noise
+    )
