@@ -69,13 +69,11 @@ def read_foreign(
             raise LabelError(f"{path}: no such file")
         if format is not None or vacuum:
             raise LabelError(f"{path}: an archive of arrays has no format or cell to choose")
-        frames = read_npz(path, energy_key, forces_key, energy_unit, length_unit)
-        unit = energy_unit or "kcal/mol"
+        frames, units = read_npz(path, energy_key, forces_key, energy_unit, length_unit)
     else:
         units = Units(energy_unit or "eV", length_unit or "Angstrom")
         frames = read_ase(path, format, energy_key, forces_key, units, vacuum)
-        unit = units.energy
-    known = _isolated(frames, isolated or {}, Units(unit).in_hartree)
+    known = _isolated(frames, isolated or {}, units.in_hartree)
     frames = [frame for frame in frames if len(frame.numbers) > 1]
     if not frames:
         raise LabelError(f"{path}: no molecule in it, only single atoms")

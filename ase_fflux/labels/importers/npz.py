@@ -42,7 +42,7 @@ _LENGTH = {"ang": "Angstrom", "angstrom": "Angstrom", "a": "Angstrom", "bohr": "
 def read_npz(
     path: Path, energy_key: str | None = None, forces_key: str | None = None,
     energy_unit: str | None = None, length_unit: str | None = None,
-) -> list[Frame]:
+) -> tuple[list[Frame], Units]:
     """Read an archive.
 
     Parameters
@@ -53,6 +53,12 @@ def read_npz(
     energy_unit, length_unit : str, optional
         Names of `frames.ENERGY_UNITS` and `frames.LENGTH_UNITS`; by default what the file says,
         else kcal/mol and Angstrom.
+
+    Returns
+    -------
+    frames : list of Frame
+    units : Units
+        Those of the file.
 
     Raises
     ------
@@ -119,7 +125,7 @@ def read_npz(
             method=method,
         )
         for i in range(n)
-    ]
+    ], units
 
 
 def _listed(arrays) -> str:

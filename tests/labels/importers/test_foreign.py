@@ -171,6 +171,17 @@ def test_isolated_atoms_are_no_molecules(tmp_path, labels):
         read_foreign(tmp_path / "data.xyz", isolated={"H": -13.6, "C": -1030.0, "F": -2715.0})
 
 
+@pytest.mark.parametrize("changes", [{}, {"e_unit": np.array("eV")}])
+def test_isolated_atoms_are_in_the_unit_of_the_archive(tmp_path, labels, changes):
+    energies = {"C": -2.5, "F": -3.4, "H": -0.3}  # hartree
+    unit = "eV" if changes else "kcal/mol"
+    found = read_foreign(
+        npz_of(labels, tmp_path / "data.npz", unit, **changes),
+        isolated={s: e * HARTREE / ENERGY_UNITS[unit] for s, e in energies.items()},
+    )
+    assert found.settings == pytest.approx({f"isolated_{s}": e for s, e in energies.items()})
+
+
 def test_several_molecules_are_told_apart(tmp_path, labels, make_labels):
     other = make_labels("formaldehyde", 12, seed=1, spread=0.05)
     write(tmp_path / "data.xyz", [*atoms_of(labels), *atoms_of(other)])
