@@ -92,6 +92,15 @@ class JointData:
             None if self.totals is None else self.totals[labels], with_total,
         )
 
+    def observed(self, a: int) -> tuple[ClassPoints, ClassPoints, ClassPoints]:
+        """Points of class a at the labels with atomic energies, with totals, with gradients."""
+        points = self.points[a]
+        return (
+            points.select(self.with_energies, slopes=False),
+            points.select(self.with_total, slopes=False),
+            points.select(self.with_gradient),
+        )
+
     def select_gradients(self, labels: np.ndarray) -> "JointData":
         """All labels, but gradients of these only."""
         return replace(self, with_gradient=np.sort(labels))

@@ -145,11 +145,9 @@ class JointLikelihood:
 
         Of the inverse of the Schur complement the lower triangle counts.
         """
-        data, points = self.data, self.data.points[a]
-        own = points.select(data.with_energies, slopes=False)
-        summed = points.select(data.with_total, slopes=False)
-        some = points.select(data.with_gradient)
-        t, m = len(data.with_total), len(points.columns)
+        data = self.data
+        own, summed, some = data.observed(a)
+        t, m = len(data.with_total), len(own.columns)
         between = inverse[t:, t:]
         # of sums over atoms, every atom counts alike
         totals = np.tril(inverse[:t, :t]) + np.tril(inverse[:t, :t], -1).T

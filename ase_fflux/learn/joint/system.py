@@ -113,12 +113,10 @@ class JointFactor:
         if t:
             noise = np.concatenate([h.total_noise[data.source[data.with_total]] ** 2, noise])
         self.energy_factors, self.mixed = [], []
-        for points, theta, variance in zip(data.points, self.theta, h.variance, strict=True):
-            own = points.select(data.with_energies, slopes=False)
-            summed = points.select(data.with_total, slopes=False)
-            some = points.select(data.with_gradient)
+        for a, (theta, variance) in enumerate(zip(self.theta, h.variance, strict=True)):
+            own, summed, some = data.observed(a)
             k = variance * energy_block(own, own, theta, threads)
-            k[np.diag_indices_from(k)] += np.tile(energy_noise, len(points.columns))
+            k[np.diag_indices_from(k)] += np.tile(energy_noise, len(own.columns))
             self.energy_factors.append(cholesky(k))
             x = np.empty((len(k), size))
             x[:, :t] = variance * sums_block(own.flat_columns, summed, theta, threads)

@@ -273,16 +273,24 @@ class Posterior:
         directions : (3N, D) array
             Orthonormal; the gradient along all others is zero.
         """
-        n_atoms = len(geometry)
         directions = internal_directions(geometry[None])
         prior, means, tops, bottom = self._prior(geometry[None], directions)
+        return self._conditioned(prior, means, tops, bottom), directions[0]
+
+    def _conditioned(self, prior, means, tops, bottom) -> np.ndarray:
+        """Covariance of quantities given the observations, without scale.
+
+        Of their covariances with themselves (J, J), the means of the classes (K, J) in them, and
+        their covariances with energies of each class and with totals and gradients.
+        """
+        data = self.data
         half = self._half_solved(tops, bottom)
         rest = self._basis.T @ means - self._constants.T @ half
         by_means = np.linalg.solve(self._gram, rest)
         sums = self._labels.T @ (half + self._constants @ by_means)
-        noise = self.hyperparameters.energy_noise[self.data.source[self._alone]] ** 2 / n_atoms
+        noise = self.hyperparameters.energy_noise[data.source[self._alone]] ** 2 / data.n_atoms
         cancelled = (noise[:, None] * sums).T @ sums
-        return prior - half.T @ half + rest.T @ by_means - cancelled, directions[0]
+        return prior - half.T @ half + rest.T @ by_means - cancelled
 
     def _prior(self, geometry, directions):
         """Covariances of a geometry (1, N, 3) with itself, means and observations."""
@@ -292,12 +300,10 @@ class Posterior:
         prior, means = np.zeros((size, size)), np.zeros((len(data.points), size))
         tops, bottom = [], np.zeros((data.n_observed[1], size))
         gradients = np.zeros((size - n_atoms, len(bottom) - t))
-        for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
+        for a, atoms in enumerate(data.classes):
             members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
             here = class_points(geometry, directions, self._alf, atoms)
-            own = points.select(data.with_energies, slopes=False)
-            summed = points.select(data.with_total, slopes=False)
-            some = points.select(data.with_gradient)
+            own, summed, some = data.observed(a)
             how = factor.theta[a], factor.threads
             top = np.zeros((len(own.flat_columns), size))
             top[:, members] = variance * energy_block(own, here, *how)
@@ -328,25 +334,17 @@ class Posterior:
         directions = internal_directions(geometries)
         prior, means = np.zeros((n, n)), np.zeros((len(data.points), n))
         tops, bottom = [], np.zeros((data.n_observed[1], n))
-        for a, (atoms, points) in enumerate(zip(data.classes, data.points, strict=True)):
+        for a, atoms in enumerate(data.classes):
             m, variance = len(atoms.atoms), self.hyperparameters.variance[a]
             here = class_points(geometries, directions, self._alf, atoms)
             how = factor.theta[a], factor.threads
-            own = points.select(data.with_energies, slopes=False)
-            summed = points.select(data.with_total, slopes=False)
-            some = points.select(data.with_gradient)
+            own, summed, some = data.observed(a)
             tops.append(variance * sums_block(own.flat_columns, here, *how))
             bottom[:t] += variance * totals_block(summed, here, *how)
             bottom[t:] += variance * totals_mixed_block(here, some, *how).T
             means[a] = m
             prior += variance * totals_block(here, here, *how)
-        half = self._half_solved(tops, bottom)
-        rest = self._basis.T @ means - self._constants.T @ half
-        by_means = np.linalg.solve(self._gram, rest)
-        sums = self._labels.T @ (half + self._constants @ by_means)
-        noise = self.hyperparameters.energy_noise[data.source[self._alone]] ** 2 / data.n_atoms
-        cancelled = (noise[:, None] * sums).T @ sums
-        return self.scale**2 * (prior - half.T @ half + rest.T @ by_means - cancelled)
+        return self.scale**2 * self._conditioned(prior, means, tops, bottom)
 
     def uncertainty(self, geometry: np.ndarray) -> Uncertainty:
         """Standard deviations (hartree, hartree/bohr) at a geometry (N, 3) in bohr."""
