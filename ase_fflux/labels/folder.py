@@ -142,7 +142,7 @@ class LabelFolder:
         Minima are of the source and the conformers alone: a sampling that failed before its first
         label does not stand in the way of another temperature.
         """
-        if any(self.folder.glob("labels.xyz")) or any(self.folder.glob("test.xyz")):
+        if any((self.folder / name).exists() for name in ("labels.xyz", "test.xyz")):
             return True
         if not (self.folder / "minima.xyz").exists():
             return False

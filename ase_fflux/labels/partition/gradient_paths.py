@@ -125,10 +125,9 @@ def known_atoms(spline, radius) -> tuple[np.ndarray, np.ndarray]:
 def _label(order, radius, tables, labels, known):
     low, spacing = tables[3], tables[4] * STRIDE
     work, x = _workspace(), np.empty(3)
-    _, ny, nz = labels.shape
+    nx, ny, nz = labels.shape
     lost = np.empty((_MOST_LOST, 3))
     n_lost = 0
-    nx = labels.shape[0]
     for index in order:
         i, j, k = index // (ny * nz), index // nz % ny, index % nz
         x[0], x[1], x[2] = low[0] + spacing * i, low[1] + spacing * j, low[2] + spacing * k
