@@ -24,6 +24,7 @@ from ase_fflux.labels.label import TOLERANCE, Label
 from ase_fflux.labels.source import Gives, Rejected
 from ase_fflux.labels.tblite_source import GFN2, describe
 from ase_fflux.model.multipoles import MAX_RANK, rotation_matrices, to_global
+from ase_fflux.topology.graphs import atom_label
 
 METHOD, BASIS, PARTITION = "B3LYP", "6-31+G(d,p)", "mbis"
 """Defaults: the level of theory of the published models, atoms that overlap."""
@@ -140,7 +141,9 @@ class PySCF:
             )
         if not np.isfinite(atoms.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
-            raise LabelError(f"{self.method}: position of {_name(atoms, atom)} is not finite")
+            raise LabelError(
+                f"{self.method}: position of {atom_label(atom, atoms.numbers)} is not finite"
+            )
         distances = atoms.get_all_distances() + 10 * np.eye(len(atoms))
         if distances.min() < 0.2:
             raise LabelError(f"{self.method}: atoms on top of each other in {describe(atoms)}")
@@ -170,8 +173,7 @@ class PySCF:
             return self.label_of(run, found)
 
     def _check(self, run, found) -> None:
-        names = [_name(run.atoms, index) for index in range(len(run.atoms))]
-        if fault := badly_integrated(self.partition, found, names):
+        if fault := badly_integrated(self.partition, found, run.atoms.numbers):
             raise Rejected(f"{self.method}: {describe(run.atoms)}: {fault}")
 
     def integrate(self, run, partition: str | None = None):
@@ -249,8 +251,8 @@ class PySCF:
                     gto.basis.load(self.basis, symbol)
                 except Exception:
                     raise LabelError(
-                        f"PySCF has no basis {self.basis} for {_name(atoms, index)}: use another "
-                        "basis (--basis)"
+                        f"PySCF has no basis {self.basis} for {atom_label(index, atoms.numbers)}: "
+                        "use another basis (--basis)"
                     ) from None
             raise LabelError(f"{self.method}: {describe(atoms)}: {error}") from error
 
@@ -352,15 +354,15 @@ def _newton(mf, fine, tolerance: float) -> None:
         setattr(mf, name, getattr(second, name))
 
 
-def badly_integrated(partition: str, found, names: list[str]) -> str:
+def badly_integrated(partition: str, found, numbers: np.ndarray) -> str:
     """Why integrals over atoms are not good enough for labels, in words; empty where they are.
 
     Parameters
     ----------
     partition : str
     found : AtomicProperties
-    names : list of str
-        Of the atoms.
+    numbers : (N,) int array
+        Atomic numbers.
     """
     if abs(found.excess) > WORST[partition]:
         return (
@@ -370,8 +372,8 @@ def badly_integrated(partition: str, found, names: list[str]) -> str:
     worst = int(np.argmax(found.errors))
     if partition == "qtaim" and found.errors[worst] > WORST_ATOM:
         return (
-            f"its topological {names[worst]} has |L| = {found.errors[worst]:.1e} Ha (at most "
-            f"{WORST_ATOM:.0e})"
+            f"its topological {atom_label(worst, numbers)} has |L| = "
+            f"{found.errors[worst]:.1e} Ha (at most {WORST_ATOM:.0e})"
         )
     return ""
 
@@ -393,10 +395,6 @@ def check_functional(method: str) -> None:
             f"{method} has range-separated exchange or non-local correlation, which is not divided "
             "into atoms here: use a global hybrid, a GGA or a meta-GGA, such as B3LYP"
         )
-
-
-def _name(atoms: Atoms, index: int) -> str:
-    return f"atom {index + 1} ({atoms.symbols[index]})"
 
 
 def require_pyscf() -> None:

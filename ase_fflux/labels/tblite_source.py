@@ -25,6 +25,7 @@ from ase_fflux.labels.differences import dipole_derivatives, hessian
 from ase_fflux.labels.label import TOLERANCE, Label
 from ase_fflux.labels.source import Gives
 from ase_fflux.model.multipoles import spherical_from_cartesian
+from ase_fflux.topology.graphs import atom_label
 
 _LAST = 86
 """Atomic number of the heaviest element with parameters."""
@@ -112,7 +113,7 @@ class GFN2:
             )
         if (unknown := np.flatnonzero((atoms.numbers < 1) | (atoms.numbers > _LAST))).size:
             raise LabelError(
-                f"{self.method} has no parameters for {_name(atoms, unknown[0])}: it "
+                f"{self.method} has no parameters for {atom_label(unknown[0], atoms.numbers)}: it "
                 "has elements up to Rn"
             )
         electrons = int(atoms.numbers.sum()) - self.charge
@@ -177,7 +178,8 @@ class GFN2:
         if not np.isfinite(atoms.positions).all():
             atom = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
             raise LabelError(
-                f"{self.method}: position of {_name(atoms, atom)} of {atoms.symbols} is not finite"
+                f"{self.method}: position of {atom_label(atom, atoms.numbers)} of {atoms.symbols} "
+                "is not finite"
             )
         try:
             calculator = interface.Calculator(
@@ -226,15 +228,8 @@ def describe(atoms: Atoms) -> str:
     distances = atoms.get_all_distances()
     distances[np.diag_indices(len(atoms))] = np.inf
     i, j = np.unravel_index(np.argmin(distances), distances.shape)
-    return (
-        f"{atoms.symbols} (closest are {_name(atoms, i)} and {_name(atoms, j)}, "
-        f"{distances[i, j]:.3f} Angstrom)"
-    )
-
-
-def _name(atoms: Atoms, index: int) -> str:
-    """An atom as it is counted in a file, from 1."""
-    return f"atom {index + 1} ({atoms.symbols[index]})"
+    one, other = (atom_label(a, atoms.numbers) for a in (i, j))
+    return f"{atoms.symbols} (closest are {one} and {other}, {distances[i, j]:.3f} Angstrom)"
 
 
 def _tblite():

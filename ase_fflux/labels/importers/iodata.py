@@ -12,6 +12,7 @@ import numpy as np
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.labels.importers.orbitals import Orbitals
+from ase_fflux.topology.graphs import atom_label
 
 
 def orbitals_by_iodata(path: Path) -> Orbitals:
@@ -29,7 +30,8 @@ def orbitals_by_iodata(path: Path) -> Orbitals:
     if data.atcorenums is not None and np.abs(data.atcorenums - data.atnums).max() > 0:
         atom = int(np.argmax(np.abs(data.atcorenums - data.atnums)))
         raise LabelError(
-            f"{path}: atom {atom + 1} has a pseudopotential, which is not divided into atoms here"
+            f"{path}: {atom_label(atom, data.atnums)} has a pseudopotential, which is not divided "
+            "into atoms here"
         )
     occupied = data.mo.occs > 1e-6
     if data.mo.kind != "restricted" or not np.allclose(data.mo.occs[occupied], 2, atol=1e-6):

@@ -11,6 +11,7 @@ The last three are read by IOData. Atoms of any partition are integrated from th
 functional is known.
 """
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +125,7 @@ def _label(path: Path, found: Orbitals, partition: str, functional: str | None) 
             )
     atoms = _atoms(mf, partition)
     symbols = tuple(mol.atom_pure_symbol(k) for k in range(mol.natm))
-    names = [f"atom {k} ({symbol})" for k, symbol in enumerate(symbols, 1)]
-    if fault := badly_integrated(partition, atoms, names):
+    if fault := badly_integrated(partition, atoms, mol.atom_charges()):
         raise LabelError(f"{path}: {fault}: take another partition")
     share = atoms.errors / atoms.errors.sum()
     moments = atoms.moments.copy()
@@ -139,7 +139,7 @@ def _label(path: Path, found: Orbitals, partition: str, functional: str | None) 
         mf.dip_moment(unit="AU", verbose=0),
         method=f"{level}/{found.basis}" if found.basis else level, partition=partition,
         settings={"wave function": path.suffix.lower()[1:]},
-        versions={"pyscf": _pyscf_version(), "ase-fflux": __version__}, errors=atoms.errors,
+        versions={"pyscf": version("pyscf"), "ase-fflux": __version__}, errors=atoms.errors,
     )
 
 
@@ -166,9 +166,3 @@ def _atoms(mf, partition: str):
     if partition == "qtaim":
         return topological_atoms(densities)
     return FuzzyIntegrator(densities).atoms(partition)
-
-
-def _pyscf_version() -> str:
-    from importlib.metadata import version
-
-    return version("pyscf")
