@@ -32,7 +32,7 @@ def environment() -> dict:
             "implementation": platform.python_implementation(),
             "executable": sys.executable,
         },
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
         "machine": {
             "platform": platform.platform(),
             "architecture": platform.machine(),
@@ -53,7 +53,8 @@ _NUMBA = ("NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
 _OF_LIBRARIES = ("user_api", "internal_api", "version", "num_threads", "architecture")
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Version of a package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

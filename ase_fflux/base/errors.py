@@ -51,5 +51,10 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def words(error: BaseException) -> str:
+    """What another program says of its failure, as one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 class RepulsionWarning(FFLUXWarning):
     """Molecules that attract each other and that nothing keeps apart."""

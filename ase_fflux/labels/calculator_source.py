@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError
 
-from ase_fflux.base.errors import LabelError
+from ase_fflux.base.errors import LabelError, words
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.differences import dipole_derivatives, hessian
 from ase_fflux.labels.label import TOLERANCE, Label
@@ -53,16 +53,16 @@ class CalculatorSource:
     charge, spin = 0, 0
 
     def __init__(self, factory: str | Callable[[], Calculator], method: str | None = None):
+        from ase_fflux.base.environment import version_of
+
         self._factory, self._calculator = factory, None
         name = factory if isinstance(factory, str) else (
             f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__name__)}"
         )
         self.method = method or name.replace(" ", "")
         self.settings = {"calculator": name}
-        self.versions = {"ase": _version("ase")}
         package = name.partition(".")[0].partition(":")[0]
-        if package != "ase" and (found := _version(package)):
-            self.versions[package] = found
+        self.versions = {p: found for p in ("ase", package) if (found := version_of(p))}
         properties = self.calculator().implemented_properties
         if missing := [p for p in ("energy", "forces") if p not in properties]:
             raise LabelError(f"{name}: the calculator gives no {' and no '.join(missing)}")
@@ -117,9 +117,9 @@ class CalculatorSource:
             charges = here.get_charges() if self.gives.rank == 0 else None
             dipole = here.get_dipole_moment() if self.gives.dipole else None
         except CalculationFailed as error:
-            raise Rejected(f"{where} failed ({_words(error)})") from error
+            raise Rejected(f"{where} failed ({words(error)})") from error
         except Exception as error:  # calculators raise whatever their programs run into
-            raise LabelError(f"{where} cannot be calculated ({_words(error)})") from error
+            raise LabelError(f"{where} cannot be calculated ({words(error)})") from error
         for values in (energy, forces, charges, dipole):
             if values is not None and not np.isfinite(values).all():
                 raise Rejected(f"{where}: the calculator gives numbers that are not finite")
@@ -140,7 +140,7 @@ class CalculatorSource:
             made = factory()
         except Exception as error:
             raise LabelError(
-                f"{self.settings['calculator']}: no calculator is made ({_words(error)})"
+                f"{self.settings['calculator']}: no calculator is made ({words(error)})"
             ) from error
         if not isinstance(made, Calculator) and not hasattr(made, "get_potential_energy"):
             raise LabelError(
@@ -191,23 +191,10 @@ def _imported(factory: str) -> Callable[[], Calculator]:
         return found
     except ImportError as error:
         raise LabelError(
-            f"{factory}: cannot be imported ({_words(error)}); it must be a module that Python "
+            f"{factory}: cannot be imported ({words(error)}); it must be a module that Python "
             "finds or a file NAME.py in the current folder"
         ) from None
     except AttributeError:
         raise LabelError(f"{factory}: {module} has no {name}") from None
     finally:
         sys.path.remove(here)
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

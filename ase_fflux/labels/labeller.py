@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from ase import Atoms
 
-from ase_fflux.base.errors import LabelError
+from ase_fflux.base.errors import LabelError, words
 from ase_fflux.base.workers import WorkerPool
 from ase_fflux.labels.label import Label
 from ase_fflux.labels.source import LabelSource, Rejected
@@ -95,7 +95,7 @@ class Labeller:
         except Exception as error:
             if isinstance(error, BrokenExecutor) or _of_dask(error):
                 raise LabelError(
-                    f"a worker that labels was ended ({' '.join(str(error).split())[:200]}): for "
+                    f"a worker that labels was ended ({words(error)}): for "
                     "lack of memory as a rule; label on fewer of them"
                 ) from error
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.errors import LabelError
+from ase_fflux.base.errors import LabelError, words
 from ase_fflux.labels.importers.orbitals import Orbitals
 from ase_fflux.topology.graphs import atom_label
 
@@ -59,8 +59,7 @@ def _load(path: Path):
             warnings.simplefilter("ignore")
             return load_one(str(path))
     except Exception as error:  # whatever a damaged file brings about in its parsers
-        said = " ".join(str(error).split())
-        raise LabelError(f"{path}: IOData cannot read it ({said[:200]})") from error
+        raise LabelError(f"{path}: IOData cannot read it ({words(error)})") from error
 
 
 def _molecule(path: Path, data):
