@@ -120,11 +120,15 @@ def _wanted(args):
 def _cell(numbers):
     from ase.cell import Cell
 
+    from ase_fflux.simulate.packing import WIDEST
+
     if len(numbers) not in (1, 3, 6):
         raise FFLUXError(
             f"--cell has {len(numbers)} numbers: give one length, three, or three and three angles"
         )
     lengths = numbers[:3] if len(numbers) > 1 else 3 * numbers
+    if max(lengths) >= WIDEST:
+        raise FFLUXError(f"--cell: {max(lengths):g} A is wider than any box that can be filled")
     angles = numbers[3:] or [90.0, 90.0, 90.0]
     alpha, beta, gamma = sorted(angles)
     if gamma >= min(180.0, alpha + beta) or alpha + beta + gamma >= 360:
@@ -144,7 +148,13 @@ def _molecule(name: str):
 
     path = Path(name)
     if path.is_file() and path.suffix != SUFFIX:
-        return systems.read_geometry(name)[0]
+        atoms, description = systems.read_geometry(name)
+        if atoms.pbc.any():
+            raise FFLUXError(
+                f"{description} is periodic, and boxes are filled with single molecules: take its "
+                "Lattice out if it is one"
+            )
+        return atoms
     try:
         model = load_molecule(name)
     except ModelError as error:

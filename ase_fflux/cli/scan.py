@@ -51,7 +51,7 @@ def add_parser(subparsers) -> None:
     options.add_model(parser)
     options.add_output(parser, "-scan")
     add = parser.add_argument
-    add("--range", nargs=2, type=float, metavar=("FROM", "TO"),
+    add("--range", nargs=2, type=options.real, metavar=("FROM", "TO"),
         help="first and last value, in A or degrees (default: a whole turn of a torsion from where "
         "it is; others need it)")
     add("--points", type=options.several, metavar="N",

@@ -59,6 +59,9 @@ def find_model(name_or_path: str | Path) -> Path:
     if name in bundled:
         return bundled[name]
     if path.is_dir():
+        if any(path.glob("*/*.model")):
+            inner = next(path.glob("*/*.model")).parent
+            raise ModelError(f"{path}: there are no .model files here, but in {inner}: give that")
         raise ModelError(f"{path}: there are no .model files in this directory")
     close = difflib.get_close_matches(name.lower(), bundled, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""

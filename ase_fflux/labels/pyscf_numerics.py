@@ -127,6 +127,14 @@ def _density(ao, factors, kind: str) -> np.ndarray:
     return rho
 
 
+def density_fitted(mol, functional: str, auxbasis: str | None = None):
+    """PySCF's RKS with density fitting, without the file of orbitals that it keeps open."""
+    mf = dft.RKS(mol, xc=functional)
+    mf._chkfile.close()
+    mf._chkfile = mf.chkfile = None
+    return mf.density_fit(auxbasis=auxbasis)
+
+
 def converge(mf, guess, fine, coarse, tolerance: float = 1e-6, rounds: int = 6) -> bool:
     """Converge a closed-shell calculation on a fine grid, at the price of a coarse one.
 

@@ -260,13 +260,13 @@ class PySCF:
         """A converged calculation: mf, energy, frame, atoms, and their dispersion with gradient."""
         from pyscf import dft
 
-        from ase_fflux.labels.pyscf_numerics import DenseNumInt, converge
+        from ase_fflux.labels.pyscf_numerics import DenseNumInt, converge, density_fitted
 
         self.check(atoms)
         frame = BodyFrame(atoms.numbers, atoms.get_masses(), atoms.positions / BOHR)
         positions = frame.into(atoms.positions / BOHR)
         mol = self._molecule(atoms, positions)
-        mf = dft.RKS(mol, xc=self.functional).density_fit()
+        mf = density_fitted(mol, self.functional)
         mf._numint = DenseNumInt(self._memory)
         mf.conv_tol, mf.conv_tol_grad, mf.conv_check = 1e-9, tolerance / 2, False
         grids = []

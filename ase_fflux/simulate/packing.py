@@ -23,6 +23,9 @@ bonds are shorter, the molecules form them by themselves."""
 _STEPS = 3000
 """Pushes after which a box is given up."""
 
+WIDEST, _MOST = 1e5, 10_000_000
+"""Angstrom and atoms, beyond which a box is a slip."""
+
 _BEYOND = 1.02
 """Times the distance that atoms are pushed to, so that the last of them gets there."""
 
@@ -75,6 +78,7 @@ def pack(species: Sequence[Species], cell: np.ndarray, seed: int = 1) -> Atoms:
     FFLUXError
         Molecules that do not fit, or that found no place.
     """
+    _require_possible(species, cell)
     rng = np.random.default_rng(seed)
     molecules = [kind.atoms for kind in species for _ in range(kind.count)]
     masses = [m.get_masses() for m in molecules]
@@ -94,6 +98,28 @@ def pack(species: Sequence[Species], cell: np.ndarray, seed: int = 1) -> Atoms:
         box.positions, box.get_masses(), molecule, Cell(cell), np.ones(3, dtype=bool)
     )
     return box
+
+
+def _require_possible(species, cell) -> None:
+    """Refuse at once what would take forever, or what nothing can be done with."""
+    longest = np.abs(cell).max()
+    if not longest < WIDEST:
+        raise FFLUXError(
+            f"the cell would be {longest:.3g} A wide: give a larger density or a smaller cell"
+        )
+    count = sum(kind.count * len(kind.atoms) for kind in species)
+    if count > _MOST:
+        raise FFLUXError(f"the box would have {count:.3g} atoms, more than {_MOST:.0e}: give fewer")
+    # one sphere of each molecule, its largest atom: none is inside of another
+    spheres = sum(
+        kind.count * 4 / 3 * np.pi * (DISTANCE * radii_of(kind.atoms.numbers).max()) ** 3
+        for kind in species
+    )
+    if spheres > abs(np.linalg.det(cell)):
+        raise FFLUXError(
+            f"the molecules do not fit: at {density_of(species, cell):.3g} g/cm^3 their largest "
+            "atoms alone need more than the cell has; give a larger cell or fewer molecules"
+        )
 
 
 def _grid(cell, least, rng) -> np.ndarray:

@@ -53,6 +53,11 @@ def test_mixture_of_a_model_and_a_file(capsys):
         (["water=3", "--cell", "20", "20"], "has 2 numbers"),
         (["water=3", "--cell", "9", "9", "9", "60", "60", "150"], "no cell with angles"),
         (["water", "--density", "1", "--cell", "2"], "too small for a single"),
+        (["water", "--number", "99999999999", "--density", "1"], "3e+11 atoms"),
+        (["water", "--number", "20", "--cell", "1"], "do not fit"),
+        (["water", "--number", "20", "--density", "1e300"], "do not fit"),
+        (["water", "--number", "20", "--density", "1e-300"], "wide: give a larger density"),
+        (["water", "--density", "1", "--cell", "1e300"], "wider than any box"),
     ],
 )
 def test_slips_are_one_line_and_touch_nothing(arguments, said, tmp_path, capsys):
@@ -60,6 +65,13 @@ def test_slips_are_one_line_and_touch_nothing(arguments, said, tmp_path, capsys)
     error = capsys.readouterr().err
     assert error.startswith("fflux: error: ") and said in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_box_is_no_molecule(capsys):
+    box = molecule("H2O", cell=[9, 9, 9], pbc=True)
+    write("crystal.xyz", box)
+    assert main(["box", "crystal.xyz=2", "--density", "1"]) == 2
+    assert "crystal.xyz (H2O) is periodic" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["water=0"], ["=3"], ["water", "--number", "x"]])

@@ -46,7 +46,12 @@ def test_a_directory_without_models_does_not_hide_a_bundled_one(bundled, tmp_pat
     (tmp_path / "work" / "water").mkdir()
     assert locate.find_model("water") == bundled / "water.fflux"
     (tmp_path / "work" / "results").mkdir()
-    with pytest.raises(ModelError, match="results: there are no .model files"):
+    with pytest.raises(ModelError, match="results: there are no .model files in this"):
+        locate.find_model("results")
+    inner = tmp_path / "work" / "results" / "model_krig"
+    inner.mkdir()
+    (inner / "a.model").write_text("")
+    with pytest.raises(ModelError, match="but in results.model_krig: give that"):
         locate.find_model("results")
 
 

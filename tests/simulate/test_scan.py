@@ -161,6 +161,14 @@ def test_slips_are_one_line_and_leave_no_files(work, capsys, arguments, said):
     assert not list(Path().glob("*-scan*"))
 
 
+@pytest.mark.parametrize("limit", ["nan", "inf", "1e400"])
+def test_limits_are_numbers(work, capsys, limit):
+    with pytest.raises(SystemExit) as end:
+        main(["scan", "p.xyz", "--model", "p", "--distance", "1", "2", "--range", limit, "2"])
+    assert end.value.code == 2 and "invalid finite number" in capsys.readouterr().err
+    assert not list(Path().glob("*-scan*"))
+
+
 def test_atoms_without_a_bond_are_told(work, capsys):
     main(["scan", "p.xyz", "--model", "p", "--angle", "2", "1", "3", "--range", "50", "52",
           "--points", "2"])

@@ -145,11 +145,10 @@ def _label(path: Path, found: Orbitals, partition: str, functional: str | None) 
 
 def _calculation(found: Orbitals, functional: str):
     """PySCF's calculation with these orbitals, as if it had just converged."""
-    from pyscf import dft
-
+    from ase_fflux.labels.pyscf_numerics import density_fitted
     from ase_fflux.labels.pyscf_source import GRID
 
-    mf = dft.RKS(found.mol, xc=functional).density_fit(auxbasis="def2-universal-jkfit")
+    mf = density_fitted(found.mol, functional, "def2-universal-jkfit")
     mf.grids.atom_grid, mf.grids.prune, mf.verbose = GRID, None, 0
     mf.with_df.build()
     mf.mo_coeff, mf.mo_occ = found.coefficients, np.full(found.coefficients.shape[1], 2.0)

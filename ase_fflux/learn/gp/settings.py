@@ -113,9 +113,12 @@ class TrainingSettings:
         low, high = self.bounds
         if not 0 < low <= high < np.inf:
             raise TrainingError(f"bounds of theta must be 0 < low <= high, not {low} and {high}")
-        if not 0 <= self.noise < np.inf or self.learn_noise and self.noise == 0:
+        if not 0 <= self.noise < 1 or self.learn_noise and self.noise == 0:
             least = "above" if self.learn_noise else "of at least"
-            raise TrainingError(f"the noise must be a number {least} zero, not {self.noise}")
+            raise TrainingError(
+                f"the noise must be a number {least} zero and below 1, where labels are noise as "
+                f"much as signal, not {self.noise}"
+            )
         if self.prior is not None and not 0 < self.prior < np.inf:
             raise TrainingError(f"the width of the prior must be above zero, not {self.prior}")
 

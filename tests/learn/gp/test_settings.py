@@ -28,6 +28,8 @@ from ase_fflux.model.kernels import KERNELS
     (dict(bounds=(1e-6, np.nan)), "nan"),
     (dict(noise=-1e-9), "noise.*-1e-09"),
     (dict(noise=np.inf), "noise.*inf"),
+    (dict(noise=1.0), "noise.*below 1.*1.0"),
+    (dict(noise=1e300), "noise.*1e\\+300"),
     (dict(noise=np.nan), "noise.*nan"),
     (dict(noise=0.0, learn_noise=True), "noise.*0.0"),
     (dict(prior=0.0), "prior.*0.0"),
