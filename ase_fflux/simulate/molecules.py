@@ -52,24 +52,6 @@ def prepare(atoms: Atoms) -> None:
         )
 
 
-def _keep_assignment(atoms) -> None:
-    """Have the calculator keep to the assignment of the start.
-
-    A run that goes on would otherwise have equivalent atoms, such as those of a methyl group that
-    has turned, assigned anew.
-    """
-    calculator = atoms.calc
-    if calculator.parameters.assignment is not None:
-        return  # that of a run directory
-    found = calculator.forcefield.match(
-        atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc
-    )
-    calculator.set(assignment={
-        pattern.name: rows.tolist()
-        for pattern, rows in zip(found.patterns, found.atoms_of_model, strict=True)
-    })
-
-
 def keep_assignment(atoms: Atoms) -> None:
     """Have the calculator keep to the assignment of the start.
 
