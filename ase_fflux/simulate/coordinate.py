@@ -8,7 +8,7 @@ from ase.constraints import FixInternals
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology.graphs import atom_label, bonds
+from ase_fflux.topology.graphs import Graph, atom_label, bonds
 
 KINDS = {2: "distance", 3: "angle", 4: "torsion"}
 UNITS = {"distance": "Angstrom", "angle": "degree", "torsion": "degree"}
@@ -100,20 +100,13 @@ class Coordinate:
         """
         last, pivot = self.atoms[-1], self.atoms[-2]
         cut = {pivot, last} if self.kind != "torsion" else {self.atoms[1], self.atoms[2]}
-        neighbours = {a: [] for a in range(len(atoms))}
-        for i, j in _bonds(atoms):
-            if {i, j} != cut:
-                neighbours[i].append(j)
-                neighbours[j].append(i)
-        found, waiting = {last}, [last]
-        while waiting:
-            for other in neighbours[waiting.pop()]:
-                if other not in found:
-                    found.add(other)
-                    waiting.append(other)
+        kept = [pair for pair in _bonds(atoms) if {*pair} != cut]
+        fragment = Graph(atoms.numbers, np.array(kept, dtype=int).reshape(-1, 2)).fragment
         # the third atom of a torsion is on the axis, and may move along
         staying = self.atoms[:2] if self.kind == "torsion" else self.atoms[:-1]
-        return None if found & {*staying} else np.array(sorted(found))
+        if (fragment[[*staying]] == fragment[last]).any():
+            return None
+        return np.flatnonzero(fragment == fragment[last])
 
     def turn(self, atoms: Atoms, value: float, moved: np.ndarray) -> None:
         """Give the coordinate a value by moving these atoms as one body."""

@@ -13,7 +13,7 @@ from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.simulate.optimise import relaxation
 from ase_fflux.simulate.scan import deviations_from
-from ase_fflux.topology.graphs import atom_label, atom_names, bonds
+from ase_fflux.topology.graphs import Graph, atom_label, atom_names, bonds
 
 _SAME = 0.05
 """Angstrom; largest distance of an atom of two geometries that are one minimum."""
@@ -87,23 +87,17 @@ def check_ends(first: Atoms, last: Atoms) -> None:
             f"the ends have their atoms in another order: {atom_label(differ[0], first.numbers)} "
             f"of the first is {last.symbols[differ[0]]} in the second ({len(differ)} atoms differ)"
         )
-    before, after = (_neighbours(atoms) for atoms in (first, last))
+    before, after = (
+        Graph(a.numbers, bonds(a.numbers, a.positions / BOHR)[0]).neighbours for a in (first, last)
+    )
     for atom, (old, new) in enumerate(zip(before, after, strict=True)):
         if old != new:
             raise FFLUXError(
                 f"{atom_label(atom, first.numbers)} is bonded to "
-                f"{atom_names(sorted(old), first.numbers) or 'nothing'} in the first geometry and "
-                f"to {atom_names(sorted(new), first.numbers) or 'nothing'} in the second: bring "
+                f"{atom_names(old, first.numbers) or 'nothing'} in the first geometry and "
+                f"to {atom_names(new, first.numbers) or 'nothing'} in the second: bring "
                 "the atoms of one into the order of the other; a model breaks no bonds"
             )
-
-
-def _neighbours(atoms: Atoms) -> list[set[int]]:
-    found = [set() for _ in atoms]
-    for i, j in bonds(atoms.numbers, atoms.positions / BOHR)[0].tolist():
-        found[i].add(j)
-        found[j].add(i)
-    return found
 
 
 def minimum_path(

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import BOHR
 from ase_fflux.forcefield.interactions.neighbours import find_pairs
-from ase_fflux.topology.graphs import bonds
+from ase_fflux.topology.graphs import Graph, bonds
 
 _FARTHEST = 10.0
 """Angstrom, up to which the functions reach by default in large cells."""
@@ -75,16 +73,15 @@ class Molecules:
 
     def __init__(self, atoms: Atoms):
         self.numbers = atoms.numbers.copy()
-        n = len(atoms)
         pairs, shifts = bonds(
             atoms.numbers, atoms.positions / BOHR, atoms.cell.array / BOHR, atoms.pbc
         )
-        graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(n, n)).tocsr()
-        self._pairs = pairs
-        _, self.molecule = connected_components(graph, directed=False)
-        self._tree = _by_depth(graph, self.molecule)
+        self._graph = Graph(self.numbers, pairs)
+        self.molecule = self._graph.fragment.copy()
+        self._tree = _by_depth(self._graph.parent)
         i, j = pairs.T
-        ends = self.whole(atoms)[j] - self.whole(atoms)[i]
+        whole = self.whole(atoms)
+        ends = whole[j] - whole[i]
         bond = atoms.positions[j] + shifts @ atoms.cell.array - atoms.positions[i]
         endless = np.unique(self.molecule[i[np.abs(ends - bond).max(axis=1) > _SAME]])
         apart = np.isin(self.molecule, endless)
@@ -136,23 +133,18 @@ class Molecules:
         })
 
     def _neighbours(self) -> list[str]:
-        around = [[] for _ in self.numbers]
-        for i, j in self._pairs:
-            around[i].append(chemical_symbols[self.numbers[j]])
-            around[j].append(chemical_symbols[self.numbers[i]])
-        return ["".join(sorted(symbols)) for symbols in around]
+        return [
+            "".join(sorted(chemical_symbols[self.numbers[j]] for j in around))
+            for around in self._graph.neighbours
+        ]
 
 
-def _by_depth(graph, molecule) -> list[np.ndarray]:
+def _by_depth(parent) -> list[np.ndarray]:
     """Atoms and the atoms before them, (k, 2) for each distance from the molecules' first atoms."""
-    tree, depth = [], np.zeros(len(molecule), dtype=int)
-    for root in np.unique(molecule, return_index=True)[1]:
-        order, before = breadth_first_order(graph, root, directed=False)
-        for atom in order[1:]:
-            depth[atom] = depth[before[atom]] + 1
-            tree.append((atom, before[atom]))
-    tree = np.array(tree, dtype=int).reshape(-1, 2)
-    return [tree[depth[tree[:, 0]] == d] for d in range(1, depth.max(initial=0) + 1)]
+    steps, level = [], np.flatnonzero(parent < 0)
+    while len(level := np.flatnonzero(np.isin(parent, level))):
+        steps.append(np.column_stack([level, parent[level]]))
+    return steps
 
 
 def reach(atoms: Atoms) -> float:

@@ -180,6 +180,15 @@ class Graph:
         return connected_components(self._adjacency, directed=False)[1]
 
     @cached_property
+    def parent(self) -> np.ndarray:
+        """(N,) int, the atom before every atom in its fragment's spanning tree; -1 at the roots."""
+        parent = np.full(len(self.numbers), -1)
+        for root in np.unique(self.fragment, return_index=True)[1]:
+            reached, before = breadth_first_order(self._adjacency, root, directed=False)
+            parent[reached[1:]] = before[reached[1:]]
+        return parent
+
+    @cached_property
     def colours(self) -> tuple[int, ...]:
         """Weisfeiler-Lehman colours: atoms that an isomorphism can exchange have the same.
 
@@ -200,7 +209,7 @@ class Graph:
         """Equal for isomorphic graphs (and, rarely, for others)."""
         return tuple(sorted(self.colours))
 
-    @property
+    @cached_property
     def _adjacency(self):
         n = len(self.numbers)
         return coo_array((np.ones(len(self.bonds)), tuple(self.bonds.T)), shape=(n, n)).tocsr()
@@ -235,15 +244,6 @@ class Pattern(Graph):
             return pattern
         signs = pattern.handedness(geometries)
         return replace(pattern, hands=np.where((signs == signs[0]).all(axis=0), signs[0], 0.0))
-
-    @cached_property
-    def parent(self) -> np.ndarray:
-        """(N,) int, the atom before every atom in its fragment's spanning tree; -1 at the roots."""
-        parent = np.full(len(self.numbers), -1)
-        for root in np.unique(self.fragment, return_index=True)[1]:
-            reached, before = breadth_first_order(self._adjacency, root, directed=False)
-            parent[reached[1:]] = before[reached[1:]]
-        return parent
 
     @cached_property
     def paths(self) -> np.ndarray:

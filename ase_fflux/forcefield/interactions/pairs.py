@@ -46,18 +46,15 @@ def _pair(r, c):
 
 
 @njit
-def _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
+def _add_pair(i, j, x, y, z, kinds, table, energies, gradient, virial):
     """Add a pair whose atoms are (x, y, z) apart; returns whether they are on one spot."""
     c = table[kinds[i], kinds[j]]
-    r2 = x * x + y * y + z * z
-    if c[6] == 0.0 or (cutoff > 0.0 and r2 >= cutoff * cutoff):
+    if c[6] == 0.0:
         return False
-    r = np.sqrt(r2)
+    r = np.sqrt(x * x + y * y + z * z)
     if r < COINCIDENT:
         return True
     energy, slope = _pair(r, c)
-    energy -= c[4] + (r - cutoff) * c[5]
-    slope -= c[5]
     energies[i] += 0.5 * energy
     energies[j] += 0.5 * energy
     d = (x, y, z)
@@ -71,15 +68,18 @@ def _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
 
 
 @njit
-def _all_pairs(positions, molecule, kinds, table, cutoff, energies, gradient, virial):
-    """Sum over all pairs of different molecules; returns a pair on one spot or (-1, -1)."""
+def _all_pairs(positions, molecule, kinds, table, energies, gradient, virial):
+    """Sum over all pairs of different molecules, without cut-off.
+
+    Returns a pair on one spot or (-1, -1).
+    """
     for i in range(len(positions)):
         for j in range(i):
             if molecule[i] != molecule[j]:
                 x = positions[j, 0] - positions[i, 0]
                 y = positions[j, 1] - positions[i, 1]
                 z = positions[j, 2] - positions[i, 2]
-                if _add_pair(i, j, x, y, z, kinds, table, cutoff, energies, gradient, virial):
+                if _add_pair(i, j, x, y, z, kinds, table, energies, gradient, virial):
                     return j, i
     return -1, -1
 
@@ -290,17 +290,18 @@ class ShortRange:
         if not np.isfinite(positions).all():
             raise GeometryError("positions of the atoms are not finite numbers")
         kinds = self._kinds(system)
-        common = (kinds, self._table, self.cutoff or 0.0)
 
         def listed(part, *sums):
             pairs = (array[part] for array in system.pairs)
-            coincident = _listed_pairs(*pairs, system.cell, positions, *common, *sums)
+            coincident = _listed_pairs(
+                *pairs, system.cell, positions, kinds, self._table, self.cutoff, *sums
+            )
             if coincident[0] >= 0:
                 raise_for_coincident(system, *coincident)
 
         sums = energies, gradient, virial
         if self.cutoff is None:
-            coincident = _all_pairs(positions, system.molecule, *common, *sums)
+            coincident = _all_pairs(positions, system.molecule, kinds, self._table, *sums)
             if coincident[0] >= 0:
                 raise_for_coincident(system, *coincident)
         else:
