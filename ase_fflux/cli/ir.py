@@ -100,14 +100,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _harmonic(atoms):
     """Modes at the minimum that the geometry leads to, and its energy."""
+    from ase_fflux.simulate.limits import require_isolated
     from ase_fflux.simulate.optimise import optimise
     from ase_fflux.simulate.vibrations.analysis import vibrations
 
-    if atoms.pbc.any():
-        raise FFLUXError(
-            "the spectrum is that of one molecule and this input is periodic: take its Lattice "
-            'out, set pbc="F F F" or give --vacuum if the cell is only a box'
-        )
+    require_isolated(atoms, "the spectrum is that of one molecule")
     found = optimise(atoms)
     if not found.converged:
         raise FFLUXError(

@@ -85,6 +85,20 @@ def _floor(atoms: Atoms) -> float:
     return total
 
 
+def require_isolated(atoms: Atoms, what: str) -> None:
+    """Refuse periodic boundaries; ``what`` begins the message, such as "paths are of molecules".
+
+    Raises
+    ------
+    FFLUXError
+    """
+    if atoms.pbc.any():
+        raise FFLUXError(
+            f"{what} and this input is periodic: take its Lattice out, set "
+            'pbc="F F F" or give --vacuum if the cell is only a box'
+        )
+
+
 def require_masses(atoms: Atoms) -> None:
     """Refuse atoms without a mass.
 

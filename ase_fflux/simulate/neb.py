@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
+from ase_fflux.simulate.limits import require_isolated
 from ase_fflux.simulate.optimise import relaxation
 from ase_fflux.simulate.scan import deviations_from
 from ase_fflux.topology.graphs import Graph, atom_label, atom_names, bonds
@@ -73,11 +74,7 @@ def check_ends(first: Atoms, last: Atoms) -> None:
         Which atoms differ, counted from 1.
     """
     for atoms in (first, last):
-        if atoms.pbc.any():
-            raise FFLUXError(
-                "paths are of molecules and this input is periodic: take its Lattice out, set "
-                'pbc="F F F" or give --vacuum if the cell is only a box'
-            )
+        require_isolated(atoms, "paths are of molecules")
     one, two = (a.get_chemical_formula() for a in (first, last))
     if one != two:
         raise FFLUXError(f"the ends are {one} and {two}: a path has the same atoms all along")

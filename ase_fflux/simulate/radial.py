@@ -20,6 +20,9 @@ from ase_fflux.base.units import BOHR
 from ase_fflux.forcefield.interactions.neighbours import find_pairs
 from ase_fflux.topology.graphs import Graph, bonds
 
+_MOST_SHELLS, _MOST_PAIRS = 100_000, 3e8
+"""Of one function, and of atoms within its reach: beyond them memory and patience end."""
+
 _FARTHEST = 10.0
 """Angstrom, up to which the functions reach by default in large cells."""
 
@@ -206,6 +209,17 @@ class _Counter:
     def __init__(self, first, pairs, r_max, width, intramolecular):
         self.molecules = Molecules(first)
         r_max = reach(first) if r_max is None else r_max
+        within = len(first) ** 2 / 2 * min(4.2 * r_max / first.get_volume() * r_max * r_max, 1e300)
+        if within > _MOST_PAIRS:
+            raise FFLUXError(
+                f"a reach of {r_max:g} Angstrom has some {within:.0e} pairs of atoms within it in "
+                "each frame: give less (--r-max)"
+            )
+        if not r_max / width <= _MOST_SHELLS:
+            raise FFLUXError(
+                f"shells of {width:g} Angstrom are more than {_MOST_SHELLS} within {r_max:g} "
+                "Angstrom: make them wider (--width)"
+            )
         self._shells = int(np.floor(r_max / width + 1e-9))
         if self._shells < 1:
             raise FFLUXError(f"shells of {width:g} Angstrom do not fit within {r_max:g} Angstrom")

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.simulate.coordinate import Coordinate
+from ase_fflux.simulate.limits import require_isolated
 from ase_fflux.simulate.optimise import relaxation
 
 
@@ -96,11 +97,7 @@ def scan(
         Periodic boundaries, a coordinate that is not defined, and a rigid scan of one that does not
         divide the molecule.
     """
-    if atoms.pbc.any():
-        raise FFLUXError(
-            "scans are of molecules and this input is periodic: take its Lattice out, set "
-            'pbc="F F F" or give --vacuum if the cell is only a box'
-        )
+    require_isolated(atoms, "scans are of molecules")
     coordinate.check(atoms)
     for value in values:
         coordinate.check_value(value)

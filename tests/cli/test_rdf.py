@@ -49,6 +49,8 @@ def test_choices(capsys):
     [
         (["--frames", "3:"], "the file has 3"), (["--pair", "Na-O"], "no atom is O"),
         (["--pair", "Na-water"], "'water' is no site"), (["--r-max", "0.01"], "do not fit"),
+        (["--r-max", "1e30"], "give less (--r-max)"), (["--width", "1e-30"], "make them wider"),
+        (["--width", "1e-7"], "make them wider"),
     ],
 )
 def test_slips_are_one_line_and_touch_nothing(arguments, said, tmp_path, capsys):

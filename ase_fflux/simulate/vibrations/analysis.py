@@ -11,7 +11,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase_fflux.base.differences import central_differences, displacements, symmetrised
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.rigid import internal_motions
-from ase_fflux.simulate.limits import require_masses
+from ase_fflux.simulate.limits import require_isolated, require_masses
 from ase_fflux.simulate.vibrations.infrared import mode_intensities
 
 if TYPE_CHECKING:
@@ -282,10 +282,6 @@ def _require_molecule(atoms: Atoms) -> None:
         raise FFLUXError("no forces: set atoms.calc, for example FFLUX('ethanol')")
     if len(atoms) < 2:
         raise FFLUXError(f"{len(atoms)} atom(s) have no vibrations")
-    if atoms.pbc.any():
-        raise FFLUXError(
-            "vibrations are those of an isolated molecule and this input is periodic: "
-            'take its Lattice out, set pbc="F F F" or give --vacuum if the cell is only a box'
-        )
+    require_isolated(atoms, "vibrations are those of an isolated molecule")
     if atoms.constraints:
         raise FFLUXError("vibrations need the forces on all atoms: remove the constraints first")
