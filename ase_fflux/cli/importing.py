@@ -15,6 +15,8 @@ pip install 'ase-fflux[pyscf]', and 'ase-fflux[wavefunctions]' for all but .wfn.
 
 Data sets of other programs, total energies and forces in extended xyz, archives of rMD17 and sGDML,
 ASE databases and trajectories, become label files without atomic energies.
+
+Training sets of FEREBUS, pyFEREBUS and ichor (.csv) need no import: fflux train reads them.
 """
 
 _EPILOG = """\
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.labels.label import labels_of
 
     folder = Path(args.source)
+    _refuse_training_sets(folder)
     waves, reading = _wavefunctions(folder), reading_of(args)
     if reading and (waves or folder.is_dir()):
         raise LabelError(
@@ -98,6 +101,19 @@ def run(args: argparse.Namespace) -> None:
     moments = f"moments to rank {dataset.rank}" if dataset.rank >= 0 else "no moments"
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({', '.join(what)}), "
           f"{moments}{', with gradients' if dataset.gradients is not None else ''}")
+
+
+def _refuse_training_sets(source: Path):
+    """CSV files of FEREBUS and ichor hold features of one atom, no geometries."""
+    from ase_fflux.base.errors import LabelError
+
+    sets = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+    others = any(source.rglob("*.int")) if source.is_dir() else False
+    if sets and not others and all(path.suffix.lower() == ".csv" for path in sets):
+        raise LabelError(
+            f"{sets[0]}: a training set holds features and properties of one atom, no geometry "
+            f"that a label could have; train on it as it is: fflux train {sets[0]}"
+        )
 
 
 def _wavefunctions(source: Path) -> list[Path]:

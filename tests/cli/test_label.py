@@ -43,6 +43,14 @@ def test_import_of_nothing(tmp_path, capsys):
     assert "no .int files of AIMAll" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["O1.csv", "."])
+def test_training_sets_are_trained_on_as_they_are(tmp_path, capsys, where):
+    (tmp_path / "O1.csv").write_text("f1,f2,f3,iqa\n1.8,1.8,1.8,-75.0\n")
+    assert main(["import", str(tmp_path / where), "-o", str(tmp_path / "l.xyz")]) == 2
+    error = capsys.readouterr().err
+    assert "O1.csv" in error and "fflux train" in error
+
+
 def test_label_on_a_dask_scheduler(tmp_path, monkeypatch, capsys):
     """Two processes make the labels that this one makes."""
     pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
