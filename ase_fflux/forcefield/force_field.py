@@ -6,6 +6,7 @@ positions.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from ase.symbols import symbols2numbers
@@ -13,6 +14,7 @@ from ase.symbols import symbols2numbers
 from ase_fflux import topology
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.threads import number_of_threads, run, slices
+from ase_fflux.base.workspace import Workspace
 from ase_fflux.forcefield.interactions.base import Interaction, System
 from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
 from ase_fflux.forcefield.interactions.neighbours import NeighbourList
@@ -189,6 +191,9 @@ class ForceField:
         assignment, system, groups = self.molecules(positions, numbers, cell, pbc, assignment)
         if len(system.positions) >= _LARGE:
             system = system._replace(threads=number_of_threads(threads))
+        system = system._replace(
+            workspace=Workspace() if neighbours is None else neighbours.workspace
+        )
         several = system.periodic or len(groups) > 1 or len(groups[0][1]) > 1
         active = self.interactions if several else ()
         if active:
@@ -320,7 +325,8 @@ class ForceField:
             if species.n_moments == 0:
                 raise FFLUXError(f"the model {species.model.name} has no charges or moments")
             here = species.moments_at(
-                system.positions[atoms], atoms, system.numbers, rank, with_adjoint, system.threads
+                system.positions[atoms], atoms, system.numbers, rank, with_adjoint, system.threads,
+                partial(system.room.array, f"kernels of {k}"),
             )
             found.append(here)
             n = here.local.shape[2]

@@ -1,5 +1,6 @@
 """A molecule's model with its processes laid out for evaluation."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -98,17 +99,19 @@ class Species:
         ).exponents.sum(axis=1)
 
     def moments_at(
-        self, coordinates, atoms, numbers, rank: int, with_adjoint: bool, threads: int = 1
+        self, coordinates, atoms, numbers, rank: int, with_adjoint: bool, threads: int = 1,
+        room: Callable = np.empty,
     ) -> Moments:
         """Local moments, charges projected; see `add_energies` for the parameters.
 
-        ``rank``: the highest wanted; ``with_adjoint``: whether `add_adjoint` will be called.
+        ``rank``: the highest wanted; ``with_adjoint``: whether `add_adjoint` will be called;
+        ``room``: makes the array of a shape in which kernels are kept for it.
         """
         n = min(self.n_moments, n_moments(rank))
         packed = self._moments_to(n)
         n_kept = packed.n_kept
         fits = with_adjoint and len(atoms) * n_kept <= _KEPT_AT_MOST
-        kept = np.empty((len(atoms), n_kept if fits else 0))
+        kept = room((len(atoms), n_kept if fits else 0))
         seeds = np.zeros((*atoms.shape, n))
         found = self._run(
             packed, VALUES, coordinates, atoms, numbers, seeds, kept=kept, threads=threads

@@ -9,6 +9,7 @@ from ase_fflux import FFLUX
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.forcefield import ForceField, load
 from ase_fflux.forcefield.force_field import _LARGE
+from ase_fflux.forcefield.interactions.neighbours import NeighbourList
 from ase_fflux.forcefield.interactions.pairs import ShortRange
 
 EDGE = 6.0
@@ -47,6 +48,26 @@ def test_threads_change_nothing(forcefield, system, periodic):
     for other in others:
         for name in ("energy", "energies", "forces", "virial", "coverage", "moments"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_memory_kept_from_call_to_call_changes_nothing(forcefield, system):
+    """Nor does a later call touch results of an earlier one."""
+    x, assignment = system
+    here = (NUMBERS, CELL, PBC, assignment)
+    names = ("energies", "forces", "virial", "moments")
+    expected = forcefield.evaluate(x, *here)
+    listed = NeighbourList()
+    first = forcefield.evaluate(x, *here, neighbours=listed)
+    before = {name: getattr(first, name).copy() for name in names}
+    forcefield.evaluate(x + 0.01 * np.sin(1.7 * x), *here, neighbours=listed)
+    for name in names:
+        np.testing.assert_array_equal(getattr(first, name), before[name])
+    second = forcefield.evaluate(x, *here, neighbours=listed)
+    for name in names:
+        np.testing.assert_allclose(
+            getattr(second, name), getattr(expected, name), rtol=1e-9, atol=1e-11
+        )
+        np.testing.assert_array_equal(getattr(second, name), before[name])
 
 
 def test_errors_name_the_atom(forcefield, system):

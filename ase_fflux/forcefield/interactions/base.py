@@ -12,6 +12,7 @@ import numpy as np
 
 from ase_fflux.base.errors import GeometryError
 from ase_fflux.base.threads import run, slices
+from ase_fflux.base.workspace import Workspace
 from ase_fflux.forcefield.interactions.neighbours import Pairs
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.topology.graphs import atom_label
@@ -47,6 +48,8 @@ class System(NamedTuple):
     sites : (n,) int array or None
         Which site of the force field each atom is: the atoms of its models counted through; None
         in `Interaction.check`.
+    workspace : Workspace or None
+        Memory that is used again by the next evaluation, see `room`.
     threads : int
         How many may work at once; what they compute does not depend on it.
     """
@@ -59,12 +62,18 @@ class System(NamedTuple):
     moments: np.ndarray | None = None
     pairs: Pairs | None = None
     sites: np.ndarray | None = None
+    workspace: Workspace | None = None
     threads: int = 1
 
     @property
     def periodic(self) -> bool:
         """Whether any direction is periodic."""
         return bool(self.pbc.any())
+
+    @property
+    def room(self) -> Workspace:
+        """The workspace, a new one where there is none."""
+        return Workspace() if self.workspace is None else self.workspace
 
 
 class Derivatives(NamedTuple):
@@ -144,14 +153,16 @@ class Interaction(Protocol):
         """
 
 
-def add_parts(function: Callable, n_pairs: int, threads: int, *arrays: np.ndarray) -> None:
+def add_parts(function: Callable, n_pairs: int, system: System, *arrays: np.ndarray) -> None:
     """Add what pairs do to arrays, on several threads where there are many pairs.
 
     Parameters
     ----------
     function : callable
         ``function(part, *arrays)`` adds what the pairs of a slice do.
-    n_pairs, threads : int
+    n_pairs : int
+    system : System
+        Of which threads and workspace count.
     arrays : arrays, in and out
     """
     n_parts = 1
@@ -161,12 +172,14 @@ def add_parts(function: Callable, n_pairs: int, threads: int, *arrays: np.ndarra
         function(slice(0, n_pairs), *arrays)
         return
 
-    def one(part):
-        own = [np.zeros_like(array) for array in arrays]
+    room = system.room
+
+    def one(k, part):
+        own = [room.zeros(f"part {k} of {i}", array.shape) for i, array in enumerate(arrays)]
         function(part, *own)
         return own
 
-    for own in run(one, zip(slices(n_pairs, n_parts), strict=True), threads):
+    for own in run(one, enumerate(slices(n_pairs, n_parts)), system.threads):
         for array, share in zip(arrays, own, strict=True):
             array += share
 

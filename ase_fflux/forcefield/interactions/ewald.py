@@ -134,7 +134,7 @@ class Ewald:
             if bad >= 0:
                 raise_for_coincident(system, first[bad], second[bad])
 
-        add_parts(listed, len(system.pairs.first), system.threads, v, virial)
+        add_parts(listed, len(system.pairs.first), system, v, virial)
         first, second = pairs_within(np.asarray(system.molecule))
         images = np.zeros((len(first), 3), dtype=np.int32)
         bad = screened_pairs(

@@ -11,6 +11,7 @@ import numpy as np
 from ase.geometry import complete_cell
 
 from ase_fflux.base.jit import njit
+from ase_fflux.base.workspace import Workspace
 
 SKIN = 2.0
 """bohr"""
@@ -37,8 +38,8 @@ class Pairs(NamedTuple):
 class NeighbourList:
     """Pairs within a cut-off, listed again only when atoms or cell have moved too far.
 
-    It is the memory of one caller who follows one system: a calculator has one. Threads must not
-    share it.
+    It is the memory of one caller who follows one system, its workspace too: a calculator has one.
+    Threads must not share it.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class NeighbourList:
 
     def __init__(self, skin: float = SKIN):
         self.skin = skin
+        self.workspace = Workspace()
         self.built = 0
         self._pairs = None
         self._state = None

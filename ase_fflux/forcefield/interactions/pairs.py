@@ -305,7 +305,7 @@ class ShortRange:
             if coincident[0] >= 0:
                 raise_for_coincident(system, *coincident)
         else:
-            add_parts(listed, len(system.pairs.first), system.threads, *sums)
+            add_parts(listed, len(system.pairs.first), system, *sums)
         if self.tail and system.periodic:
             self._add_tail(kinds, abs(np.linalg.det(system.cell)), energies, virial)
         return Derivatives(energies, gradient, virial)

@@ -7,8 +7,10 @@ Phys. 2014, 140, 184101), taken along the axes of the cell in units of the mesh.
 the energy are exact derivatives of the interpolated energy.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from scipy.fft import irfftn, next_fast_len, rfftn
+from scipy.fft import fft, ifft, next_fast_len
 
 from ase_fflux.base.jit import njit
 from ase_fflux.base.threads import run, slices
@@ -18,24 +20,29 @@ from ase_fflux.forcefield.interactions.ewald import Ewald
 from ase_fflux.forcefield.interactions.splines import gather, splines, spread
 from ase_fflux.forcefield.loops import exponentials
 
+_BLOCKS = 8
+"""Of planes of the mesh, each transformed at a time."""
+
+_UNSCALED = {fft: "backward", ifft: "forward"}
+
 
 @njit
 def _convolve(waves, shape, reciprocal, moduli, factor, width, low, high, sums):
-    """Multiply planes low to high by the Green's function in place.
+    """Multiply waves low to high of the second axis by the Green's function in place.
 
     waves (n1, n2, 2 (n3 / 2 + 1)) are those of the mesh, real and imaginary parts in turn;
     ``reciprocal`` (3, 3) has 2 pi times the reciprocal vectors in rows, ``moduli`` (3, n) |b|^2,
-    ``factor`` 4 pi/V, ``width`` 1/(4 alpha^2). Out: sums (n1, 7), for each plane the energy and
+    ``factor`` 4 pi/V, ``width`` 1/(4 alpha^2). Out: sums (n2, 7), for each of them the energy and
     xx, yy, zz, xy, xz, yz of sum 2 energy (1/k^2 + width) k k.
     """
     n1, n2, n3 = shape
     n = n3 // 2 + 1
     k2, green, bits = np.empty(n), np.empty(n), np.empty(n, np.int64)
-    for a in range(low, high):
-        i = a if 2 * a <= n1 else a - n1
-        sums[a] = 0.0
-        for b in range(n2):
-            j = b if 2 * b <= n2 else b - n2
+    for b in range(low, high):
+        j = b if 2 * b <= n2 else b - n2
+        sums[b] = 0.0
+        for a in range(n1):
+            i = a if 2 * a <= n1 else a - n1
             f = waves[a, b]
             plane = factor * moduli[0, a] * moduli[1, b]
             x0 = i * reciprocal[0, 0] + j * reciprocal[1, 0]
@@ -65,21 +72,24 @@ def _convolve(waves, shape, reciprocal, moduli, factor, width, low, high, sums):
                 s2 += stretch * k * k
             # k is a line: its products are sums of 1, k and k^2
             x1, y1, z1 = reciprocal[2, 0], reciprocal[2, 1], reciprocal[2, 2]
-            sums[a, 0] += energy
-            sums[a, 1] += s0 * x0 * x0 + 2.0 * s1 * x0 * x1 + s2 * x1 * x1
-            sums[a, 2] += s0 * y0 * y0 + 2.0 * s1 * y0 * y1 + s2 * y1 * y1
-            sums[a, 3] += s0 * z0 * z0 + 2.0 * s1 * z0 * z1 + s2 * z1 * z1
-            sums[a, 4] += s0 * x0 * y0 + s1 * (x0 * y1 + x1 * y0) + s2 * x1 * y1
-            sums[a, 5] += s0 * x0 * z0 + s1 * (x0 * z1 + x1 * z0) + s2 * x1 * z1
-            sums[a, 6] += s0 * y0 * z0 + s1 * (y0 * z1 + y1 * z0) + s2 * y1 * z1
+            sums[b, 0] += energy
+            sums[b, 1] += s0 * x0 * x0 + 2.0 * s1 * x0 * x1 + s2 * x1 * x1
+            sums[b, 2] += s0 * y0 * y0 + 2.0 * s1 * y0 * y1 + s2 * y1 * y1
+            sums[b, 3] += s0 * z0 * z0 + 2.0 * s1 * z0 * z1 + s2 * z1 * z1
+            sums[b, 4] += s0 * x0 * y0 + s1 * (x0 * y1 + x1 * y0) + s2 * x1 * y1
+            sums[b, 5] += s0 * x0 * z0 + s1 * (x0 * z1 + x1 * z0) + s2 * x1 * z1
+            sums[b, 6] += s0 * y0 * z0 + s1 * (y0 * z1 + y1 * z0) + s2 * y1 * z1
 
 
+@lru_cache(maxsize=64)
 def spline_moduli(n: int, order: int) -> np.ndarray:
     """|b(m)|^2 of the waves m = 0 ... n - 1: what splines take from a wave is given back."""
     values, work = np.empty((1, 3, 1, order)), np.empty((order + 1, 3))
     splines(np.zeros((1, 3)), order, 0, np.empty((1, 3), np.int64), values, work)
     phases = np.exp(2j * np.pi * np.outer(np.arange(n), np.arange(order)) / n)
-    return 1.0 / np.abs(phases @ values[0, 0, 0]) ** 2
+    moduli = 1.0 / np.abs(phases @ values[0, 0, 0]) ** 2
+    moduli.flags.writeable = False
+    return moduli
 
 
 class ParticleMesh(Ewald):
@@ -111,42 +121,68 @@ class ParticleMesh(Ewald):
     def add_waves(self, system: System, m: np.ndarray, virial: np.ndarray) -> np.ndarray:
         """As of `Ewald`, by way of the mesh."""
         shape, order, degree = self.shape(system.cell), self.order, self.rank + 1
-        threads = system.threads
+        threads, room = system.threads, system.room
         inverse = np.linalg.inv(system.cell)
         w = system.positions @ inverse
         w = (w - np.floor(w)) * shape
         w[w >= shape] = 0.0  # rounding of a position just below zero
         # in the order of the mesh, so that neighbours in memory follow each other
-        sites = np.lexsort(np.floor(w[:, 1::-1]).T)
+        rows = w[:, :2].astype(np.int64)
+        sites = np.argsort(rows[:, 0] * shape[1] + rows[:, 1], kind="stable")
         w = w[sites]
         high, low = n_monomials(degree), m.shape[1]
         change = np.zeros((high, high))
         substitute(inverse * shape, degree, POWERS, RAISED, change)
         coefficients = (m @ change[:low, :low])[sites]
-        mesh = np.zeros((shape[0], shape[1], shape[2] + order - 1))
-        slabs = slices(shape[0], threads)
-        run(lambda slab: spread(
-            w, coefficients, order, self.rank, POWERS, slab.start, slab.stop, mesh
-        ), zip(slabs), threads)
-        mesh[:, :, shape[2]:] += mesh[:, :, : order - 1]
-        spectrum = rfftn(mesh[:, :, order - 1 :], workers=threads)
+        mesh = room.array("mesh", (shape[0], shape[1], shape[2] + order - 1))
+        spectrum = room.array("spectrum", (*shape[:2], shape[2] // 2 + 1), complex)
         moduli = np.zeros((3, max(shape)))
         for k, n in enumerate(shape):
             moduli[k, :n] = spline_moduli(n, order)
-        volume, sums = abs(np.linalg.det(system.cell)), np.empty((shape[0], 7))
-        run(lambda slab: _convolve(
-            spectrum.view(float), shape, 2 * np.pi * inverse.T, moduli, 4 * np.pi / volume,
-            0.25 / self.alpha**2, slab.start, slab.stop, sums,
-        ), zip(slabs), threads)
+        volume, sums = abs(np.linalg.det(system.cell)), np.empty((shape[1], 7))
+        numbers, inner = spectrum.view(float), mesh[:, :, order - 1 :]
+
+        def to_planes(blocks):
+            slab = slice(blocks[0].start, blocks[-1].stop)
+            mesh[slab] = 0.0
+            spread(w, coefficients, order, self.rank, POWERS, slab.start, slab.stop, mesh)
+            mesh[slab, :, shape[2]:] += mesh[slab, :, : order - 1]
+            for block in blocks:
+                np.fft.rfft(inner[block], out=spectrum[block])
+                _in_place(fft, spectrum[block], 1)
+
+        def convolve(blocks):
+            for block in blocks:
+                _in_place(fft, spectrum[:, block], 0)
+                _convolve(
+                    numbers, shape, 2 * np.pi * inverse.T, moduli, 4 * np.pi / volume,
+                    0.25 / self.alpha**2, block.start, block.stop, sums,
+                )
+                _in_place(ifft, spectrum[:, block], 0)
+
+        def to_mesh(blocks):
+            for block in blocks:
+                _in_place(ifft, spectrum[block], 1)
+                np.fft.irfft(spectrum[block], shape[2], norm="forward", out=inner[block])
+            slab = slice(blocks[0].start, blocks[-1].stop)
+            mesh[slab, :, : order - 1] = mesh[slab, :, shape[2]:]
+
+        for n, work in (shape[0], to_planes), (shape[1], convolve), (shape[0], to_mesh):
+            # blocks do not depend on the threads: transforms of many lines may round otherwise
+            blocks = slices(n, _BLOCKS)
+            run(work, ((blocks[part],) for part in slices(len(blocks), threads)), threads)
         energy, xx, yy, zz, xy, xz, yz = sums.sum(axis=0)
         virial += [[xx - energy, xy, xz], [xy, yy - energy, yz], [xz, yz, zz - energy]]
-        mesh[:, :, order - 1 :] = irfftn(
-            spectrum, shape, norm="forward", overwrite_x=True, workers=threads
-        )
-        mesh[:, :, : order - 1] = mesh[:, :, shape[2]:]
-        field = np.empty((len(w), high))
+        field = room.array("field", (len(w), high))
         run(lambda part: gather(w[part], order, degree, POWERS, mesh, field[part]),
             zip(slices(len(w), threads)), threads)
         back = np.empty_like(field)
         back[sites] = field @ change.T
         return back
+
+
+def _in_place(transform, array, axis):
+    """Transform along an axis, unscaled, in the memory of the array."""
+    made = transform(array, axis=axis, norm=_UNSCALED[transform], overwrite_x=True)
+    if made.ctypes.data != array.ctypes.data:  # SciPy promises no more than to overwrite it
+        array[...] = made
