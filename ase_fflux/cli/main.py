@@ -27,6 +27,7 @@ VERBS = {
     "scan": "the energy along a distance, an angle or a torsion",
     "neb": "the path between two minima and its barrier",
     "build": "make a model for a molecule",
+    "select": "the geometries of a pool that are worth a label",
     "label": "reference data of geometries, ab initio or semi-empirical",
     "import": "labels from AIMAll, wave functions and other programs' data sets",
     "export": "labels in the formats of MACE and sGDML",

@@ -1,0 +1,239 @@
+"""Training sets that are chosen before they are labelled, beside mixtures and random ones.
+
+    python benchmarks/design.py ethanol methanol --seeds 3 --json design.json
+
+Cheap is GFN1-xTB, dear GFN2-xTB, so that everything can be repeated in minutes: both through
+tblite. Dynamics of the pool and what a choice knows (labels of the pool, length scales) are of the
+cheap level; minima, displacements from them, labels that are trained on and the test, a trajectory
+at 300 K with 20 fs between frames, are of the dear one. Pools, `POOL` geometries each, are kept in
+--pools. For every seed the candidates are half of them.
+
+Sets: V, D, G, farthest, random as in `ase_fflux.learn.joint.design`, and mix, half from dynamics
+at 500 K, a quarter from displacements at 50 K, the rest from hotter ones, as builds have it. All
+are trained with the same hyperparameters, those of the cheap level, so that rows differ in
+geometries alone. Rows are medians over the seeds, in brackets relative to mix:
+
+energy, force
+    RMSE (kJ/mol, eV/Angstrom) on the test trajectory.
+wavenumbers
+    Mean absolute error at the worst of the minima (cm-1).
+expected / true
+    Force and energy error that `fflux select` expects, over the true one; in brackets what the
+    process alone expects.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+from types import SimpleNamespace
+
+import numpy as np
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+from published_sets import use_threads
+
+from ase_fflux import FFLUX
+from ase_fflux.assess.validate import held_out_errors, minimum_errors
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
+from ase_fflux.labels.calculator_source import CalculatorSource
+from ase_fflux.labels.conformers import minima
+from ase_fflux.labels.dataset import append_labels, count_labels, read_dataset
+from ase_fflux.labels.sampling import Portion, sample
+from ase_fflux.labels.tblite_source import GFN2
+from ase_fflux.learn.joint.design import design
+from ase_fflux.training.joint import JointTrainer
+from ase_fflux.workflows.select import process_of_source, select, thermal_target
+
+INPUTS = Path(__file__).parent.parent / "models" / "inputs"
+MOLECULES = {
+    "methanol": ("CH3OH", 500.0), "acetaldehyde": ("CH3CHO", 500.0),
+    "acetamide": ("CH3CONH2", 500.0), "ethanol": ("ethanol.xyz", 500.0),
+    "formic_acid_dimer": ("formic_acid_dimer.xyz", 350.0),
+}
+"""Starts, and temperatures of the hot dynamics."""
+POOL, TEST = 500, 120
+TARGET = 80
+SETS = "mix", "V", "random", "D", "G", "farthest"
+SHARES = {"hot": 0.5, "nm50K": 0.25, "nm150K": 0.15, "nm300K": 0.1}
+
+
+def gfn1():
+    """The cheap level."""
+    from tblite.ase import TBLite
+
+    return TBLite(method="GFN1-xTB", accuracy=0.01, verbosity=0)
+
+
+class Molecule:
+    """Minima, pool and test of a molecule, and what the cheap level says of the pool."""
+
+    def __init__(self, name: str, folder: Path):
+        start, hot = MOLECULES[name]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name, self.source = name, GFN2()
+        starts = read(INPUTS / start, ":") if start.endswith(".xyz") else [molecule(start)]
+        self.minima = minima(starts, self.source)
+        cheap = CalculatorSource(gfn1, "GFN1-xTB")
+        sampler = SimpleNamespace(engine=cheap)
+        portions = (
+            Portion("md", hot, 0.5, 10.0), Portion("md", 300.0, 0.15, 10.0),
+            Portion("nm", 50.0, 0.15), Portion("nm", 150.0, 0.1), Portion("nm", 300.0, 0.1),
+        )
+        self.pool = self._labelled(folder / f"{name}-pool.xyz", sampler, portions, POOL, 1)
+        self.test = self._labelled(
+            folder / f"{name}-test.xyz", self.source, (Portion("md", 300.0, 1.0),), TEST, 2
+        )
+        frames = folder / f"{name}-frames.xyz"
+        if not frames.exists():
+            write(frames, [Atoms(self.pool.symbols, BOHR * x) for x in self.pool.geometries])
+        self.process = process_of_source(cheap, read(frames, ":"))
+        self.dear = JointTrainer(
+            self.pool, self.process.trainer.reference, self.process.trainer.training
+        )
+
+    def _labelled(self, path: Path, source, portions, count: int, seed: int):
+        if count_labels(path) < count:
+            path.unlink(missing_ok=True)
+            drawn = sample(
+                [m.atoms for m in self.minima], source, portions, count, seed,
+                hessians=[m.hessian for m in self.minima],
+            )
+            found = [(origin, self.source.label(atoms)) for origin, atoms in drawn]
+            append_labels(path, [label for _, label in found], [origin for origin, _ in found])
+        return replace(read_dataset(path), atomic_energies=None, moments=None, dipoles=None)
+
+    def sets(self, count: int, seed: int):
+        """Names, places in the pool, expected errors and those of the process alone."""
+        rng = np.random.default_rng(seed)
+        places = np.sort(rng.permutation(POOL)[: POOL // 2])
+        target, weights = thermal_target(
+            self.process.energies[places], len(self.pool.symbols), TARGET, seed
+        )
+        target = places[target]
+        yield "mix", self.mixed(places, count, rng), None, None
+        for criterion in SETS[1:]:
+            start = process_time()
+            found = design(
+                self.process.data, self.process.hyperparameters, places, target, weights, count,
+                criterion, seed=seed,
+            )
+            expected = None
+            if criterion == "V":
+                scaled = select(self.process, places, target, weights, count)
+                expected = scaled.force_rmse, scaled.energy_rmse
+            alone = FORCE * found.force[1:], HARTREE_KJ * found.energy[1:]
+            print(f"{self.name} {seed} {criterion} {process_time() - start:.0f} s", file=sys.stderr)
+            yield criterion, places[found.chosen], expected, alone
+
+    def mixed(self, places, count: int, rng) -> np.ndarray:
+        """Of a pool a mix whose every first part has the shares of the whole."""
+        hot = f"md{MOLECULES[self.name][1]:g}K"
+        kinds = {k: hot if k == "hot" else k for k in SHARES}
+        left = {
+            k: list(rng.permutation(places[self.pool.origins[places] == kinds[k]])) for k in SHARES
+        }
+        found, drawn = [], dict.fromkeys(SHARES, 0)
+        for n in range(1, count + 1):
+            kind = max(
+                (k for k in SHARES if left[k]), key=lambda k: round(SHARES[k] * n - drawn[k], 9)
+            )
+            drawn[kind] += 1
+            found.append(left[kind].pop())
+        return np.array(found)
+
+    def errors(self, places: np.ndarray) -> dict:
+        """Errors of a model that learns from these geometries."""
+        solved = self.dear.solve(self.process.hyperparameters, places)
+        model = self.dear.model(self.name, solved, [], places)
+        tested = held_out_errors(model, self.test)
+        calculator = FFLUX(model, assignment=[list(range(len(model.symbols)))])
+        try:
+            off = max(
+                minimum_errors(m.atoms, calculator, self.source, m.hessian).wavenumber_mae_per_cm
+                for m in self.minima
+            )
+        except TrainingError:
+            off = float("inf")
+        return {
+            "force": tested.force_rmse_ev_per_angstrom, "energy": tested.energy_rmse_kj_per_mol,
+            "wavenumbers": off,
+        }
+
+
+def run(chosen: argparse.Namespace, done: list[dict]) -> None:
+    """Add rows of all seeds, one by one."""
+    known: dict[str, Molecule] = {}
+    most = max(chosen.labels)
+    for seed in range(chosen.seeds):
+        for name in chosen.molecules:
+            if any(r["molecule"] == name and r["seed"] == seed for r in done):
+                continue
+            known.setdefault(name, Molecule(name, chosen.pools))
+            rows = []
+            for kind, places, expected, alone in known[name].sets(most, seed):
+                for n in chosen.labels:
+                    row = known[name].errors(places[:n])
+                    for what, told in (("expected", expected), ("process", alone)):
+                        if told is not None:
+                            row[what] = {"force": told[0][n - 1], "energy": told[1][n - 1]}
+                    rows.append(
+                        {"molecule": name, "seed": seed, "set": kind, "labels": n, **row}
+                    )
+            done += rows
+            if chosen.json:
+                chosen.json.write_text(json.dumps(done, indent=1))
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Markdown lines."""
+    lines = [
+        "| molecule | labels | set | force | energy | wavenumbers | expected / true, force | "
+        "energy |", "|" + " --- |" * 8,
+    ]
+    for name, n in dict.fromkeys((r["molecule"], r["labels"]) for r in rows):
+        some = [r for r in rows if (r["molecule"], r["labels"]) == (name, n)]
+        usual = {r["seed"]: r for r in some if r["set"] == "mix"}
+        for kind in SETS:
+            mine = [r for r in some if r["set"] == kind]
+            if not mine:
+                continue
+            cells = [name, str(n), kind]
+            for what in ("force", "energy", "wavenumbers"):
+                value = np.median([r[what] for r in mine])
+                ratio = np.median([r[what] / usual[r["seed"]][what] for r in mine])
+                cells.append(f"{value:.2g} ({ratio:.2f})")
+            for what in ("force", "energy"):
+                told = [
+                    np.median([r[by][what] / r[what] for r in mine]) if by in mine[0] else None
+                    for by in ("expected", "process")
+                ]
+                first, second = ("" if x is None else f"{x:.2f}" for x in told)
+                cells.append(f"{first} ({second})" if second else first)
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("molecules", nargs="*", default=list(MOLECULES), metavar="MOLECULE")
+    parser.add_argument("--labels", type=int, nargs="+", default=[10, 25, 50], metavar="N")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N")
+    parser.add_argument("--pools", type=Path, default=Path("design-pools"), metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="kept, and gone on from")
+    chosen = parser.parse_args()
+    use_threads(1)
+    done = json.loads(chosen.json.read_text()) if chosen.json and chosen.json.exists() else []
+    run(chosen, done)
+    print("\n".join(table(done)))
+
+
+if __name__ == "__main__":
+    main()
