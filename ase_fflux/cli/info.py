@@ -155,8 +155,10 @@ def _shared(model, labels) -> list[str]:
             str(n), str(m), str(views), str(n * m * views),
         ))
     mirrored = int(sum(shared.symmetry.mirrored))
+    forms = {str(p.kernel.form) for p in shared.processes if p.variance > 0}
     return [
         f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
+        *(f"kernel of the energies: {form}" for form in sorted(forms)),
         *_noise_levels(shared), *aligned(rows), "",
     ]
 

@@ -44,6 +44,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.data_options import add_reading
     from ase_fflux.cli.training_options import add_training
+    from ase_fflux.model.kernels import FORMS
     from ase_fflux.training.molecule import LINKS, MOMENTS
 
     parser = subparsers.add_parser(
@@ -67,6 +68,10 @@ def add_parser(subparsers) -> None:
     add("--memory", type=options.positive, metavar="GB",
         help="with --gradients, what the training may use; gradients that do not fit are left out, "
         "with a warning (default: half of the machine's)")
+    add("--joint-kernel", choices=list(FORMS), metavar="FORM",
+        help="with --gradients, the kernel of the energies: rbf (exponential, the only one that "
+        ".model files can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with "
+        "distances as 1/R (default: of these the most likely)")
     add("--moments", choices=MOMENTS, default="shared",
         help="what to train beside the energies: all moments of an atom with one kernel, which "
         "costs little more than one of them; each with its own; charges alone; or nothing "
@@ -137,7 +142,10 @@ def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
         output = _output(args, data.system)
         until_done.enter_context(held(prefix_of(output), args.command))
         return train_gradients(args, data, output, settings)
-    for name, value in (("--no-symmetry", args.no_symmetry), ("--memory", args.memory)):
+    for name, value in (
+        ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
+        ("--joint-kernel", args.joint_kernel),
+    ):
         if value:
             raise FFLUXError(f"{name} belongs to --gradients: leave it out, or give both")
     with options.dask_client(args.scheduler) as executor:

@@ -18,6 +18,7 @@ from ase_fflux.cli.data_options import reading_of
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.model.kernels import FORMS
 from ase_fflux.training.inputs import TrainingData
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.run import claim, digest, prefix_of
@@ -49,9 +50,11 @@ def train_gradients(
         )
     prefix = prefix_of(output)
     folder = Path(prefix + "-train")
+    energies = JointSettings.of_atoms(data.dataset.partition)
+    if args.joint_kernel:
+        energies = replace(energies, forms=(FORMS[args.joint_kernel],))
     training = JointTraining(
-        JointSettings.of_atoms(data.dataset.partition), settings, args.moments,
-        not args.no_symmetry, args.memory,
+        energies, settings, args.moments, not args.no_symmetry, args.memory,
     )
     asked = {
         "gradients": True, "settings": settings.record(), "moments": args.moments,

@@ -17,6 +17,8 @@ from ase_fflux.forcefield.loops import (
     add_wrapped_squares,
     add_wrapped_sums,
     exponentials,
+    falls,
+    least_exponent,
 )
 from ase_fflux.forcefield.packing import BLOCK
 from ase_fflux.model.frames import OK, add_frame_adjoint, local_features, raise_for_status
@@ -58,9 +60,10 @@ def sweep(
     failure : (3,) int array, out
         Copy, atom and status of the first failure; status OK if none.
     """
-    (alf, azimuth, circle, size, columns, plain, outputs, with_slopes, table_start, weight_start,
-     period_start, first, query_atom, column_start, output_start, kept_start, column, scale, offset,
-     period, slot, sign, mean_atom, mean_slot, mean, table, weights) = pack
+    (alf, azimuth, circle, inverse, size, columns, plain, outputs, with_slopes, rational, apart,
+     table_start, weight_start, period_start, first, query_atom, column_start, output_start,
+     kept_start, column, scale, offset, period, slot, sign, mean_atom, mean_slot, mean, table,
+     weights) = pack
     n_atoms = alf.shape[0]
     n_ext = 3 * (1 if n_atoms == 2 else 3 * n_atoms - 6)
     f = n_ext // 3
@@ -88,6 +91,8 @@ def sweep(
             for h in range(f):
                 if circle[a, h]:
                     ext[a, f + h], ext[a, 2 * f + h] = np.cos(ext[a, h]), np.sin(ext[a, h])
+                elif inverse[a, h]:
+                    ext[a, f + h] = 1.0 / ext[a, h]
             for c in range(n_ext):
                 adjoint[a, c] = 0.0
             if stage != ADJOINT:
@@ -134,25 +139,33 @@ def sweep(
                                     e1, table, wrapped, width, q1[plain[t]:], turns
                                 )
                         a = query_atom[g]
-                        exponents[m, a] = _least(e0, width, exponents[m, a])
-                        exponentials(e0, bits, width)
+                        exponents[m, a] = least_exponent(e0, width, rational[t], exponents[m, a])
+                        if rational[t]:
+                            falls(e0, width)
+                        else:
+                            exponentials(e0, bits, width)
                         if pair:
                             a = query_atom[g + 1]
-                            exponents[m, a] = _least(e1, width, exponents[m, a])
-                            exponentials(e1, bits, width)
+                            exponents[m, a] = least_exponent(
+                                e1, width, rational[t], exponents[m, a]
+                            )
+                            if rational[t]:
+                                falls(e1, width)
+                            else:
+                                exponentials(e1, bits, width)
                         if kept.shape[1] > 0:
                             _keep(kept[m], kept_start[g] + start, e0, width)
                             if pair:
                                 _keep(kept[m], kept_start[g + 1] + start, e1, width)
                     if with_slopes[t]:
                         _outputs_with_slopes(
-                            e0, e1, p0, p1, w0, w1, pair, stage, outputs[t], columns[t], weights,
-                            weight_start[t], start, width, q0, q1, slope[i], slope[i + pair],
-                            seed[i], seed[i + pair], value[i], value[i + pair],
+                            e0, e1, p0, p1, w0, w1, pair, stage, outputs[t], columns[t], apart[t],
+                            weights, weight_start[t], start, width, q0, q1, slope[i],
+                            slope[i + pair], seed[i], seed[i + pair], value[i], value[i + pair],
                         )
                     else:
                         _outputs(
-                            e0, e1, w0, w1, pair, stage, outputs[t], weights,
+                            e0, e1, p0, p1, w0, w1, pair, stage, rational[t], outputs[t], weights,
                             weight_start[t] + start * outputs[t], width,
                             seed[i], seed[i + pair], value[i], value[i + pair],
                         )
@@ -192,6 +205,8 @@ def sweep(
                     if circle[a, h]:
                         adjoint[a, h] -= ext[a, 2 * f + h] * adjoint[a, f + h]
                         adjoint[a, h] += ext[a, f + h] * adjoint[a, 2 * f + h]
+                    elif inverse[a, h]:
+                        adjoint[a, h] -= ext[a, f + h] * ext[a, f + h] * adjoint[a, f + h]
                 add_frame_adjoint(
                     coordinates[m], alf, a, ext[a], frames[m, a], zeta[a], adjoint[a],
                     torques[m, a], gradient[m],
@@ -199,16 +214,30 @@ def sweep(
 
 
 @njit
-def _outputs(k0, k1, w0, w1, pair, stage, n, weights, at, width, seed0, seed1, value0, value1):
+def _outputs(
+    k0, k1, p0, p1, w0, w1, pair, stage, rational, n, weights, at, width, seed0, seed1, value0,
+    value1,
+):
     """A block's part of the n values of one or two queries with kernel values k0 and k1.
 
-    Out: w0 and w1, the sums over outputs of seed times weight times kernel.
+    Of rational kernels these are 1 / (1 + e / 2). Out: w0 and w1, the sums over outputs of seed
+    times weight times the fall of the kernel; p0 and p1 are for work.
     """
+    if rational:
+        # the kernel is the square, its fall the cube
+        _copy(p0, k0, 0, width)
+        _multiply(p0, k0, width)
+        if pair:
+            _copy(p1, k1, 0, width)
+            _multiply(p1, k1, width)
+        v0, v1 = p0, p1
+    else:
+        v0, v1 = k0, k1
     if stage != ADJOINT:
         if pair:
-            add_sums_2(value0, value1, k0, k1, weights, at, width, n)
+            add_sums_2(value0, value1, v0, v1, weights, at, width, n)
         else:
-            add_sums(value0, k0, weights, at, width, n)
+            add_sums(value0, v0, weights, at, width, n)
     if stage == VALUES:
         return
     _fill(w0, width, 0.0)
@@ -219,11 +248,15 @@ def _outputs(k0, k1, w0, w1, pair, stage, n, weights, at, width, seed0, seed1, v
     else:
         add_products(w0, weights, at, width, seed0, n)
     _multiply(w0, k0, width)
+    if rational:
+        _multiply(w0, v0, width)
+        if pair:
+            _multiply(w1, v1, width)
 
 
 @njit
 def _outputs_with_slopes(
-    k0, k1, p0, p1, w0, w1, pair, stage, n, n_columns, weights, weight_start, start, width,
+    k0, k1, p0, p1, w0, w1, pair, stage, n, n_columns, apart, weights, weight_start, start, width,
     query0, query1, slope0, slope1, seed0, seed1, value0, value1,
 ):
     """`_outputs` where there are weights on derivatives; adds what these do to the slopes."""
@@ -238,6 +271,18 @@ def _outputs_with_slopes(
             add_products_2(p0, p1, weights, at, width, query0, query1, n_columns)
         else:
             add_products(p0, weights, at, width, query0, n_columns)
+        if apart > 0:
+            own = weights[at + apart * width:]
+            value0[o] += _weigh_rational(p0, k0, own, w0, seed0[o], width, n > 1)
+            if pair:
+                value1[o] += _weigh_rational(p1, k1, own, w1, seed1[o], width, n > 1)
+            if stage == VALUES:
+                continue
+            if pair:
+                add_sums_2(slope0, slope1, p0, p1, weights, at, width, n_columns)
+            else:
+                add_sums(slope0, p0, weights, at, width, n_columns)
+            continue
         if stage == VALUES:
             value0[o] += _dot(p0, k0, width)
             if pair:
@@ -271,6 +316,24 @@ def _weigh(p, k, w, seed, width, add):
 
 
 @njit
+def _weigh_rational(p, s, own, w, seed, width, add):
+    """`_weigh` of a rational kernel, s = 1 / (1 + e / 2), with the plain weights apart.
+
+    The sum of own s^2 + p s^3; puts or adds seed (own s^3 + 3/2 p s^4), what multiplies the
+    difference of columns, to w and leaves seed s^3 / 2 in p.
+    """
+    total, half = 0.0, 0.5 * seed
+    for j in range(width):
+        square = s[j] * s[j]
+        fall = square * s[j]
+        total += own[j] * square + p[j] * fall
+        bent = seed * fall * (own[j] + 1.5 * p[j] * s[j])
+        w[j] = w[j] + bent if add else bent
+        p[j] = half * fall
+    return total
+
+
+@njit
 def _dot(x, y, width):
     total = 0.0
     for j in range(width):
@@ -300,18 +363,6 @@ def _keep(target, at, x, width):
 def _multiply(x, y, width):
     for j in range(width):
         x[j] *= y[j]
-
-
-@njit
-def _least(x, width, least):
-    """The least of width numbers, a multiple of four; a single running minimum is slow."""
-    a, b, c, d = least, least, least, least
-    for j in range(0, width, 4):
-        a = x[j] if x[j] < a else a
-        b = x[j + 1] if x[j + 1] < b else b
-        c = x[j + 2] if x[j + 2] < c else c
-        d = x[j + 3] if x[j + 3] < d else d
-    return min(min(a, b), min(c, d))
 
 
 @njit

@@ -41,6 +41,33 @@ def exponentials(e, bits, n):
 
 
 @njit
+def falls(e, n):
+    """Replace e by 1 / (1 + e / 2), of which rational kernels and their derivatives are powers."""
+    for j in range(n):
+        e[j] = 1.0 / (1.0 + 0.5 * e[j])
+
+
+@njit
+def least_exponent(e, n, rational, least):
+    """The least of n exponents, of rational kernels -ln of the kernel, and of a number."""
+    if rational:
+        return min(least, 2.0 * np.log(1.0 + 0.5 * _least(e, n, 1e300)))
+    return _least(e, n, least)
+
+
+@njit
+def _least(x, width, least):
+    """The least of width numbers, a multiple of four; a single running minimum is slow."""
+    a, b, c, d = least, least, least, least
+    for j in range(0, width, 4):
+        a = x[j] if x[j] < a else a
+        b = x[j + 1] if x[j + 1] < b else b
+        c = x[j + 2] if x[j + 2] < c else c
+        d = x[j + 3] if x[j + 3] < d else d
+    return min(min(a, b), min(c, d))
+
+
+@njit
 def add_squares(e, table, at, width, q, n):
     """e += squared differences of n columns, a multiple of four, to the points."""
     for c in range(0, n, 4):

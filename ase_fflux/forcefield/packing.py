@@ -39,7 +39,8 @@ class Pack:
     ``table`` and ``weight_start[t]`` in ``weights``. For each block of points the table has one row
     for each column; the weights have one row for each output, or C if ``with_slopes[t]``: with
     U on the derivatives by the columns c_j, these are 2 U, and w - 2 U . c_j at a column that is 1
-    for all points and queries.
+    for all points and queries. Where the kernel is ``rational[t]``, w and U go with different
+    functions: -2 U . c_j stands there, and w at column ``apart[t]``, which is 0 for all.
 
     Queries ``first[t]:first[t + 1]`` are compared with it. Query g is of atom ``atom[g]``; its
     column c is ``scale`` times the extended feature ``column`` plus ``offset``, all three at
@@ -48,17 +49,21 @@ class Pack:
 
     Outputs begin at ``mean`` in slot ``mean_slot`` of atom ``mean_atom``. ``azimuth`` (N,) tells
     whose plain phi values are needed, ``circle`` (N, F) the features other than azimuths whose
-    cosine and sine are.
+    cosine and sine are, ``inverse`` (N, F) the distances whose inverse is: it takes the place of
+    the cosine.
     """
 
     alf: np.ndarray
     azimuth: np.ndarray
     circle: np.ndarray
+    inverse: np.ndarray
     size: np.ndarray
     columns: np.ndarray
     plain: np.ndarray
     outputs: np.ndarray
     with_slopes: np.ndarray
+    rational: np.ndarray
+    apart: np.ndarray
     table_start: np.ndarray
     weight_start: np.ndarray
     period_start: np.ndarray
@@ -116,7 +121,7 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
     n_atoms = len(alf)
     f = n_features(n_atoms)
     azimuth = np.zeros(n_atoms, dtype=np.bool_)
-    circle = np.zeros((n_atoms, f), dtype=np.bool_)
+    circle, inverse = np.zeros((2, n_atoms, f), dtype=np.bool_)
     tables, queries, means = {}, {}, []
     for process in processes:
         outputs = tuple(i for i, name in enumerate(process.properties) if name in slots)
@@ -139,7 +144,10 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
         for order, mirrored in process.views(f):
             queries[key].append(_Query(process.atom, tables[key], order, mirrored, f, names, slots))
             circle[process.atom, order] |= ~azimuths(f) & (kernel.periodic > 0)
+            inverse[process.atom, order] |= kernel.warped & (kernel.rbf > 0)
         azimuth[process.atom] |= (azimuths(f) & ((kernel.rbf > 0) | (kernel.cyclic > 0))).any()
+    if (circle & inverse).any():
+        raise ValueError("processes of an atom take the same distance as 1/R and as an angle")
     used = list(tables.values())
     asked = [query for key in tables for query in queries[key]]
     kept = [t.size for key, t in tables.items() for _ in queries[key]]
@@ -158,11 +166,14 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
         alf=np.ascontiguousarray(alf, dtype=np.int64),
         azimuth=azimuth,
         circle=circle,
+        inverse=inverse,
         size=counts("size"),
         columns=counts("n_columns"),
         plain=counts("plain"),
         outputs=counts("n_outputs"),
         with_slopes=np.array([t.with_slopes for t in used], dtype=np.bool_),
+        rational=np.array([t.rational for t in used], dtype=np.bool_),
+        apart=counts("apart"),
         table_start=starts([t.table.size for t in used]),
         weight_start=starts([t.weights.size for t in used]),
         period_start=starts([len(t.period) for t in used]),
@@ -188,10 +199,11 @@ def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -
 class _Table:
     """Table and weights of some outputs of a process, in the layout of `Pack`.
 
-    ``feature`` (C,), ``image`` (C,) (0 plain, 1 cosine, 2 sine) and ``scale`` (C,) tell what the
-    columns are; their mean, ``centre``, is subtracted, for sums round less when columns are small.
-    Columns of scale 0 fill the plain ones up to a multiple of four; with weights on derivatives
-    there is at least one, and the first of them is 1.
+    ``feature`` (C,), ``image`` (C,) (0 plain, 1 cosine or inverse, 2 sine) and ``scale`` (C,) tell
+    what the columns are; their mean, ``centre``, is subtracted, for sums round less when columns
+    are small. Columns of scale 0 fill the plain ones up to a multiple of four; with weights on
+    derivatives there is at least one, and the first of them is 1; of rational kernels the second
+    is ``apart``.
     """
 
     def __init__(self, gp: GaussianProcess, outputs: list[int], n: int):
@@ -199,14 +211,18 @@ class _Table:
         rbf, cyclic, circle = map(np.flatnonzero, (kernel.rbf, kernel.cyclic, kernel.periodic))
         images, turns = np.sqrt(kernel.periodic[circle]), np.sqrt(kernel.cyclic[cyclic])
         self.with_slopes = gp.derivative_weights is not None
+        self.rational = kernel.form.rational
         n_plain = len(rbf) + 2 * len(circle)
-        fill = self.with_slopes + -(n_plain + self.with_slopes) % 4
+        needed = self.with_slopes * (1 + self.rational)
+        fill = needed + -(n_plain + needed) % 4
+        self.apart = n_plain + 1 if needed == 2 else 0
         filled = np.zeros(fill, dtype=int)
         self.size, self.plain = n + -n % _LANES, n_plain + fill
         self.feature = np.concatenate([rbf, circle, circle, filled, cyclic])
-        self.image = np.repeat(
-            [0, 1, 2, 0, 0], [len(rbf), len(circle), len(circle), fill, len(cyclic)]
-        )
+        self.image = np.concatenate([
+            kernel.warped[rbf].astype(int),
+            np.repeat([1, 2, 0, 0], [len(circle), len(circle), fill, len(cyclic)]),
+        ])
         self.scale = np.concatenate([np.sqrt(kernel.rbf[rbf]), images, images, filled, turns])
         self.period = TWO_PI * turns
         self.n_columns, self.n_outputs = len(self.scale), len(outputs)
@@ -221,7 +237,10 @@ class _Table:
             )
             u = 2.0 * first.column_weights()[outputs]
             u = np.concatenate([u, np.zeros((*u.shape[:2], fill))], axis=2)
-            u[..., n_plain] = w - np.einsum("pnc,nc->pn", u, columns)
+            shift = np.einsum("pnc,nc->pn", u, columns)
+            u[..., n_plain] = -shift if self.apart else w - shift
+            if self.apart:
+                u[..., self.apart] = w
             columns[:, n_plain], self.centre[n_plain] = 1.0, -1.0
             rows = u.transpose(0, 2, 1)
         self.table = _in_blocks(columns.T, self.size, _FAR)

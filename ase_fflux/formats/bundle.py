@@ -56,6 +56,13 @@ as in version 3 where ``moment_geometries`` in the header says so:
 ``total_weights.npy``
     (G,) dual weights of the total energies (1/hartree), zero for labels without.
 
+Version 5, with kernels of another form (`ase_fflux.model.kernels.Form`); the rest as in version 4,
+but that ``totals`` may be null:
+
+``processes``
+    For each also ``inverse``, whether distances enter as 1/R, and ``rational``, whether it is the
+    rational quadratic kernel.
+
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
 bytes.
@@ -64,6 +71,7 @@ bytes.
 import io
 import json
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +88,7 @@ from ase_fflux.formats.bundle_reader import (
 )
 from ase_fflux.formats.model_directory import in_own_features
 from ase_fflux.model.frames import features
+from ase_fflux.model.kernels import USUAL
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.process import GaussianProcess
 
@@ -117,6 +126,9 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
         version = 2 if model.shared.moment_geometries is None else 3
         if model.shared.totals is not None:
             version = 4
+        if _in_other_forms(model):
+            version = 5
+        if version > 3:
             content["moment_geometries"] = model.shared.moment_geometries is not None
     header = {
         "format": FORMAT, "version": version, "name": model.name,
@@ -139,6 +151,10 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
         write_bytes(path, bundle.getvalue(), new=not replace)
     except FFLUXError as error:
         raise ModelError(str(error)) from None
+
+
+def _in_other_forms(model: MoleculeModel) -> bool:
+    return any(process.kernel.form != USUAL for process in model.shared.processes)
 
 
 def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
@@ -172,9 +188,10 @@ def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
 
 
 def _shared(model: MoleculeModel, arrays: dict) -> dict:
-    """The same for versions 2 to 4."""
+    """The same for versions 2 to 5."""
     shared = model.shared
-    totals = {}
+    formed = _in_other_forms(model)
+    totals = {"totals": None} if formed else {}
     if shared.totals is not None:
         arrays["total_weights"] = shared.totals.weights
         totals["totals"] = {
@@ -192,6 +209,7 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
         processes.append({
             "atoms": list(map(int, process.atoms.atoms)), "properties": list(process.properties),
             "noise": float(process.noise), "variance": float(process.variance),
+            **(asdict(process.kernel.form) if formed else {}),
         })
     return {
         "symmetry": {

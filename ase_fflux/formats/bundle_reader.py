@@ -11,7 +11,7 @@ from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.alf import check_alf
 from ase_fflux.model.frames import features, n_features
-from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, SharedProcess, Totals
@@ -19,7 +19,7 @@ from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
-VERSION = 4
+VERSION = 5
 """The newest that is read and written."""
 CHECKED = 3
 """Labels whose predictions are repeated on reading."""
@@ -115,11 +115,24 @@ class BundleReader:
         _require(type(value) in (int, float) and 0 <= value < np.inf, f"the {what} is wrong")
         return float(value)
 
-    def kernel(self, g: int, f: int) -> Kernel:
+    def kernel(self, g: int, f: int, form: Form = USUAL) -> Kernel:
         """Of process g, with f features."""
         theta = self.array(f"{g}_kernel", (3, f))
         _require((theta >= 0).all(), f"negative theta of process {g}")
-        return Kernel(*theta)
+        # an atom's distances are angles to none of its processes if they are inverses to one
+        _require(self.header["version"] < 5 or not theta[1:, distances(f)].any(),
+                 f"the kernel of process {g} is of a kind that is not known")
+        _require(not form.rational or not theta[1].any(), f"the kernel of process {g} is wrong")
+        return Kernel(*theta, form)
+
+    def form(self, g: int, entry: dict) -> Form:
+        """Of the kernel of process g."""
+        if self.header["version"] < 5:
+            return USUAL
+        form = Form(entry["inverse"], entry["rational"])
+        _require(type(form.inverse) is bool and type(form.rational) is bool,
+                 f"the form of the kernel of process {g} is wrong")
+        return form
 
     def process(self, g: int, entry: dict) -> AtomProcess:
         """Process g of version 1."""
@@ -140,7 +153,9 @@ class BundleReader:
         check = self.array(f"{g}_check", (len(names), len(inputs)))
         size = np.abs(gp.weights).sum(axis=1)
         if gp.derivative_weights is not None:
-            size = size + np.abs(gp.derivative_weights).sum(axis=1) @ (1 + 2 * gp.kernel.theta)
+            slopes = np.abs(gp.kernel.entering(gp.inputs)[1]).max(axis=0)
+            bend = 1 + 2 * gp.kernel.theta * slopes**2
+            size = size + np.abs(gp.derivative_weights).sum(axis=1) @ bend
         # features differ between machines by rounding, which large weights magnify
         bound = 10 * ROUNDING * (1 + size + np.abs(gp.mean))
         off = np.abs(gp.predict(inputs) - check).max(axis=1)
@@ -149,7 +164,7 @@ class BundleReader:
                  f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
-        """A model of version 2, 3 or 4."""
+        """A model of version 2 to 5."""
         header = self.header
         _require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
@@ -169,6 +184,8 @@ class BundleReader:
         ])
         _require(gradient_weights is not None or all(p.variance == 0 for p in processes),
                  "the weights of the gradients are missing")
+        _require(len({p.kernel.form for p in processes if p.variance > 0}) < 2,
+                 "the kernels of the energies are not of one form")
         shared = Shared(
             symmetry, processes, gradient_weights,
             self.noise("energy_noise", "noise of the energies"),
@@ -188,7 +205,9 @@ class BundleReader:
 
     def totals(self) -> Totals | None:
         """What was trained on total energies."""
-        if self.header["version"] < 4:
+        if self.header["version"] < 4 or (
+            self.header["version"] > 4 and self.header["totals"] is None
+        ):
             return None
         content, n = self.header["totals"], len(self.geometries)
         labels = np.array(content["with_energies"], dtype=int)
@@ -252,14 +271,14 @@ class BundleReader:
     def shared_process(
         self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
     ) -> SharedProcess:
-        """Process g of version 2, 3 or 4."""
+        """Process g of version 2 to 5."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
         _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")
         variance = self.not_negative(entry["variance"], f"variance of process {g}")
         _require(variance == 0 or names == (ENERGY,),
                  f"process {g} has gradients but is not of energies")
-        kernel = self.kernel(g, n_features(self.n_atoms))
+        kernel = self.kernel(g, n_features(self.n_atoms), self.form(g, entry))
         _require(np.array_equal(kernel.theta, kernel.theta[atoms.tie]),
                  f"equivalent features of process {g} differ in theta")
         points = len(self.geometries) + (0 if ENERGY in names else self.extra)

@@ -15,7 +15,7 @@ from ase_fflux.base.store import DAMAGE, parse_json, replacing, told, write_text
 from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, read_system, write_model
 from ase_fflux.formats.plausibility import check_charges, check_frames
 from ase_fflux.model.frames import geometry_from_features
-from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.kernels import USUAL, Kernel
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, moment_rank
 from ase_fflux.model.process import GaussianProcess
@@ -212,7 +212,8 @@ def in_own_features(process: AtomProcess) -> AtomProcess:
             slopes[..., polar] *= -1.0
     kernel = gp.kernel
     return AtomProcess(process.atom, process.properties, GaussianProcess(
-        inputs, Kernel(kernel.rbf[place], kernel.cyclic[place], kernel.periodic[place]),
+        inputs,
+        Kernel(kernel.rbf[place], kernel.cyclic[place], kernel.periodic[place], kernel.form),
         signs * gp.mean, signs[:, None] * gp.weights, gp.noise,
         None if slopes is None else signs[:, None, None] * slopes,
     ))
@@ -220,11 +221,22 @@ def in_own_features(process: AtomProcess) -> AtomProcess:
 
 def require_plain_weights(model: MoleculeModel) -> None:
     """Raise the ModelError that says what to do with a model that these files cannot hold."""
+    require_known_kernels(model)
     if any(process.gp.derivative_weights is not None for process in model.processes):
         raise ModelError(
             f"{model.name} was trained on gradients, and .model files have no place for weights on "
             "kernel derivatives: `fflux convert MODEL DIRECTORY --plain` writes plain weights in "
             "their place and says what is lost"
+        )
+
+
+def require_known_kernels(model: MoleculeModel) -> None:
+    """Raise the ModelError of a model whose kernels have a form that these files do not know."""
+    forms = {str(p.gp.kernel.form) for p in model.processes if p.gp.kernel.form != USUAL}
+    if forms:
+        raise ModelError(
+            f"{model.name} has kernels that .model files do not know ({', '.join(sorted(forms))}): "
+            "`fflux train LABELS --gradients --joint-kernel rbf` makes one that they can hold"
         )
 
 

@@ -70,9 +70,12 @@ class GaussianProcess:
         r"""Derivative weights (P, n, C) with respect to columns (`Kernel.columns`) of the inputs.
 
         .. math:: U_j = (\partial c / \partial f)(f_j) \, u_j, \qquad
-                  u_j \cdot \nabla_{f_j} k = 2 U_j \cdot (c - c_j) k
+                  u_j \cdot \nabla_{f_j} k = 2 U_j \cdot (c - c_j) (-dk/de)
+
+        with -dk/de = k for the exponential form.
         """
-        kernel, u = self.kernel, self.derivative_weights
+        kernel = self.kernel
+        u = self.derivative_weights * kernel.entering(self.inputs)[1]
         rbf, circle = np.flatnonzero(kernel.rbf), np.flatnonzero(kernel.periodic)
         turn = np.sqrt(kernel.periodic[circle]) * u[..., circle]
         angle = self.inputs[:, circle]
@@ -83,15 +86,16 @@ class GaussianProcess:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Values (P, m) at features (m, F)."""
-        k = self.kernel.matrix(self.inputs, features)
-        values = self.mean[:, None] + self.weights @ k
+        exponent, form = self.kernel.exponent(self.inputs, features), self.kernel.form
+        values = self.mean[:, None] + self.weights @ form.value(exponent)
         if self.derivative_weights is not None:
             columns = self.kernel.columns(self.inputs)
             centre = columns.mean(axis=0)  # products of small differences round less
             columns, queries = columns - centre, self.kernel.columns(features) - centre
+            fall = form.fall(exponent)
             for value, slopes in zip(values, self.column_weights(), strict=True):
                 along = slopes @ queries.T - np.einsum("nc,nc->n", slopes, columns)[:, None]
-                value += 2.0 * np.einsum("nm,nm->m", k, along)
+                value += 2.0 * np.einsum("nm,nm->m", fall, along)
         return values
 
     def targets(self) -> np.ndarray:

@@ -9,15 +9,14 @@ pi - theta in a mirror image (the azimuths stay: the mirror is the plane of x an
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
 
 import numpy as np
 from ase.symbols import symbols2numbers
 
 from ase_fflux.base.errors import SymmetryWarning
 from ase_fflux.model.alf import choose_alf
+from ase_fflux.model.relabelling import Operation, feasible_operations, to_other_bonds
 from ase_fflux.topology import Pattern
-from ase_fflux.topology.graphs import FLAT, mappings
 from ase_fflux.topology.superposition import shape_symmetries
 
 MAX_ELEMENTS = 48
@@ -28,14 +27,8 @@ _MOST = 20_000
 """Operations that are looked for."""
 _TRIED = 500
 """Operations that are tried on top of the symmetries of the geometry."""
-_CLEAR = 0.5
-"""Cosines and triple products of unit vectors that differ by more are another arrangement:
-neighbours at 90 degrees have 0, opposite ones -1."""
 _SAME_SHAPE = 0.3, 0.1, 0.03
 """bohr; distances of atoms from their images, tried in turn."""
-
-Operation = tuple[tuple[int, ...], bool]
-"""A permutation, and whether a reflection goes with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,12 +184,18 @@ def feature_order(permutation: np.ndarray, alf: np.ndarray, first: int, atom: in
     return np.concatenate([np.arange(3), *triples])
 
 
-def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
+def find_symmetry(
+    numbers: Sequence[int], geometry: np.ndarray, seen: np.ndarray | None = None
+) -> Symmetry:
     """Operations that keep elements, bonds and what no vibration changes around an atom.
 
     Around atoms of four neighbours that is their handedness, around those of five and more (and of
     four in a plane) which neighbours are next to and opposite each other. Labels that differ in it
     are the same molecule as well, but no vibration leads there.
+
+    Where bonds move (the proton of acetylacetone, which goes from one oxygen to the other), the
+    operations are those that keep the set of bonded graphs seen: each that takes the bonds of the
+    minimum to other ones, of the same graph, that some geometry has.
 
     Parameters
     ----------
@@ -204,6 +203,8 @@ def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
         Atomic numbers.
     geometry : (N, 3) array
         A minimum (bohr).
+    seen : (G, N, 3) array, optional
+        Geometries that the molecule goes through (bohr), such as those of labels.
 
     Returns
     -------
@@ -218,7 +219,11 @@ def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
     """
     numbers, geometry = np.asarray(numbers), np.asarray(geometry, dtype=float)
     pattern = Pattern.from_geometry("", numbers, geometry)
-    feasible = _feasible(pattern, geometry)
+    feasible = feasible_operations(pattern, geometry, _MOST)
+    moved = [] if seen is None else to_other_bonds(pattern, geometry, seen)
+    if moved and len(feasible) <= _MOST:
+        # a product of operations that bonds allow is one as well
+        feasible = _generated([*sorted(feasible), *moved], _MOST) or feasible
     if len(feasible) <= MAX_ELEMENTS:
         return _as_symmetry(feasible)
     complete = len(feasible) <= _MOST
@@ -245,7 +250,8 @@ def find_symmetry(numbers: Sequence[int], geometry: np.ndarray) -> Symmetry:
 
 
 def symmetry_and_frames(
-    symbols: Sequence[str], geometry: np.ndarray, symmetric: bool = True
+    symbols: Sequence[str], geometry: np.ndarray, symmetric: bool = True,
+    seen: np.ndarray | None = None,
 ) -> tuple[Symmetry, np.ndarray]:
     """Symmetry of a molecule and local frames (N, 3) that go with it, before labels are paid for.
 
@@ -256,6 +262,8 @@ def symmetry_and_frames(
         A minimum (bohr).
     symmetric : bool
         Whether to look for symmetry.
+    seen : (G, N, 3) array, optional
+        Geometries that the molecule goes through (bohr), see `find_symmetry`.
 
     Raises
     ------
@@ -263,7 +271,9 @@ def symmetry_and_frames(
         What has no local frames.
     """
     numbers = symbols2numbers(list(symbols))
-    symmetry = find_symmetry(numbers, geometry) if symmetric else Symmetry.none(len(numbers))
+    symmetry = Symmetry.none(len(numbers))
+    if symmetric:
+        symmetry = find_symmetry(numbers, geometry, seen)
     return symmetry, symmetry.carried_alf(choose_alf(numbers, geometry, symmetry.permutations))
 
 
@@ -271,72 +281,6 @@ def _as_symmetry(group: set[Operation]) -> Symmetry:
     identity = tuple(range(len(next(iter(group))[0])))
     ordered = sorted(group, key=lambda g: (g != (identity, False), g[1], g[0]))
     return Symmetry(np.array([g for g, _ in ordered]), np.array([m for _, m in ordered]))
-
-
-def _feasible(pattern: Pattern, geometry: np.ndarray) -> set[Operation]:
-    """Operations that keep bonds and surroundings; no more than one above `_MOST` of them."""
-    found = set()
-    for mirrored in (False, True):
-        allowed = _Surroundings(pattern, geometry, -1.0 if mirrored else 1.0)
-        for permutation in islice(mappings(pattern, pattern, allowed), _MOST + 1):
-            found.add((permutation, mirrored))
-            if len(found) > _MOST:
-                return found
-    return found
-
-
-class _Surroundings:
-    """Whether an atom can take another's place in an operation, by what is around their neighbours.
-
-    Called as `topology.graphs.mappings` wants it. ``parity`` is -1 for operations with reflection.
-    """
-
-    def __init__(self, pattern: Pattern, geometry: np.ndarray, parity: float):
-        self.neighbours, self.parity = pattern.neighbours, parity
-        self._arms, self._rigid = {}, {}
-        for centre, around in enumerate(pattern.neighbours):
-            if len(around) < 4:
-                continue
-            arms = geometry[list(around)] - geometry[centre]
-            arms /= np.linalg.norm(arms, axis=1)[:, None]
-            self._arms[centre] = dict(zip(around, arms, strict=True))
-            volumes = [abs(np.linalg.det(three)) for three in combinations(arms, 3)]
-            self._rigid[centre] = len(around) > 4 or max(volumes) < _CLEAR
-
-    def __call__(self, atom: int, candidate: int, image: list[int]) -> bool:
-        placed = {i: c for i, c in enumerate(image) if c >= 0} | {atom: candidate}
-        return all(
-            self._same(centre, placed)
-            for centre in (atom, *self.neighbours[atom])
-            if centre in self._arms and centre in placed
-        )
-
-    def _same(self, centre: int, placed: dict[int, int]) -> bool:
-        here, there = self._arms[centre], self._arms.get(placed[centre])
-        around = [i for i in here if i in placed]
-        if there is None or not all(placed[i] in there for i in around):
-            return False
-        if not self._rigid[centre]:
-            if len(around) < 4:
-                return True
-            # arms seen from the first, by which they have a hand even where they are flat
-            one, other = (
-                np.linalg.det([arms[i] - arms[first] for i in rest])
-                for arms, (first, *rest) in ((here, around), (there, [placed[i] for i in around]))
-            )
-            return min(abs(one), abs(other)) < FLAT or self.parity * one * other > 0
-        pairs = (
-            abs(here[i] @ here[j] - there[placed[i]] @ there[placed[j]])
-            for i, j in combinations(around, 2)
-        )
-        triples = (
-            abs(
-                self.parity * np.linalg.det([here[i] for i in three])
-                - np.linalg.det([there[placed[i]] for i in three])
-            )
-            for three in combinations(around, 3)
-        )
-        return all(d < _CLEAR for d in pairs) and all(d < _CLEAR for d in triples)
 
 
 def _of_shape(pattern: Pattern, geometry: np.ndarray) -> set[Operation]:

@@ -10,6 +10,7 @@ from ase_fflux.base import store
 from ase_fflux.base.errors import FFLUXWarning, TrainingError
 from ase_fflux.base.machine import cores, memory_of_machine, threads_here
 from ase_fflux.base.outputs import silent
+from ase_fflux.base.units import FORCE
 from ase_fflux.labels.checks import believe
 from ase_fflux.labels.label import Dataset, joined
 from ase_fflux.learn.gp.settings import TrainingSettings
@@ -19,6 +20,7 @@ from ase_fflux.learn.joint.data import JointData, joint_data
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
+from ase_fflux.model.kernels import Form
 from ase_fflux.model.molecule import MoleculeModel, shared_model
 from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import symmetry_and_frames
@@ -116,7 +118,7 @@ class JointTrainer:
         self.dataset, self.reference, self.training = dataset, np.asarray(reference), training
         self.folder, self.source, self.moment_labels = folder, source, moment_labels
         self.symmetry, self.alf = symmetry_and_frames(
-            dataset.symbols, self.reference, training.symmetry
+            dataset.symbols, self.reference, training.symmetry, dataset.geometries
         )
         self.threads = threads_here(cores())
         self.memory = training.memory
@@ -248,17 +250,24 @@ class JointTrainer:
             "gradients": energies.n_gradients,
             "gradients_left_out": len(energies.gradient_weights) - energies.n_gradients,
             "memory_gb": self.memory,
+            "kernel": str(energies.hyperparameters.form),
             "symmetry_operations": len(self.symmetry),
             "moments": self.training.moments.record() | {
                 "which": self.training.which,
                 "labels_beside": 0 if self.moment_labels is None else len(self.moment_labels),
             },
-            "steps": [
-                f"{s.stage}: {s.points} labels, {s.evaluations} evaluations, {s.start:.6g} to "
-                f"{s.value:.6g}, from {s.transferred}"
-                for s in self.steps
-            ],
+            "steps": [_told(step) for step in self.steps],
         }
+
+
+def _told(step: Step) -> str:
+    text = (
+        f"{step.stage}: {step.points} labels, {step.evaluations} evaluations, {step.start:.6g} to "
+        f"{step.value:.6g}, from {step.transferred}; {step.form}"
+    )
+    if step.left_out is not None:
+        text += f"; forces of labels left out {FORCE * step.left_out:.3g} eV/A (mean absolute)"
+    return text
 
 
 def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, ...]) -> None:
@@ -267,7 +276,9 @@ def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, .
     with store.told(path.parent, "made"):
         path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"theta": h.theta} | {name: getattr(h, name) for name in _NOISE}
-    store.write_checkpoint(path, trained_on, arrays, {"steps": [asdict(step) for step in steps]})
+    store.write_checkpoint(path, trained_on, arrays, {
+        "form": asdict(h.form), "steps": [asdict(step) for step in steps],
+    })
 
 
 def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...]] | None:
@@ -279,6 +290,8 @@ def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...
     if written_for != trained_on:
         return None
     return (
-        Hyperparameters(list(arrays["theta"]), *(arrays[name] for name in _NOISE)),
+        Hyperparameters(
+            list(arrays["theta"]), *(arrays[name] for name in _NOISE), Form(**record["form"])
+        ),
         tuple(Step(**step) for step in record["steps"]),
     )

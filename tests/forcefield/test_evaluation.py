@@ -8,7 +8,7 @@ from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, swee
 from ase_fflux.forcefield.loops import exponentials
 from ase_fflux.forcefield.packing import pack
 from ase_fflux.model.frames import features, n_features
-from ase_fflux.model.kernels import Kernel, azimuths
+from ase_fflux.model.kernels import Form, Kernel, azimuths, distances
 from ase_fflux.model.molecule import AtomProcess
 from ase_fflux.model.process import GaussianProcess
 
@@ -21,6 +21,7 @@ ALF = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 4], [4, 0, 3]])
 F = n_features(5)
 PHI = azimuths(F)
 NONE = np.zeros(F)
+INVERSE = Form(inverse=True)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -36,11 +37,17 @@ def kernel(kind, rng):
         "periodic on all": Kernel(NONE, NONE, theta),
         "products": Kernel(off, np.where(PHI, off[::-1], 0), some),
         "smooth products": Kernel(off, NONE, some),
+        "inverse": Kernel.periodic_on_phi(np.where(distances(F), 30, 1) * theta, INVERSE),
+        "rational": Kernel(off, NONE, some, Form(rational=True)),
+        "inverse rational": Kernel(
+            off, NONE, np.where(distances(F), 0.0, some), Form(inverse=True, rational=True)
+        ),
     }[kind]
 
 
-KINDS = ["rbf", "rbf-cyclic", "periodic", "periodic on all", "products"]
-SMOOTH = ["rbf", "periodic", "periodic on all", "smooth products"]
+FORMED = ["inverse", "rational", "inverse rational"]
+KINDS = ["rbf", "rbf-cyclic", "periodic", "periodic on all", "products", *FORMED]
+SMOOTH = ["rbf", "periodic", "periodic on all", "smooth products", *FORMED]
 KINDS_AND_SLOPES = [(kind, False) for kind in KINDS] + [(kind, True) for kind in SMOOTH]
 
 
@@ -252,8 +259,12 @@ def test_diatomic(central_differences, distance):
     alf = np.array([[0, 1, -1], [1, 0, -1]])
     rng = np.random.default_rng(0)
     inputs = rng.uniform(1, 3, (9, 1))
-    for theta in ([[0.5], [0], [0]], [[0], [0], [0.7]], [[0.2], [0], [0.3]]):
-        gp = GaussianProcess(inputs, Kernel(*map(np.array, theta)), [1.0], rng.normal(size=(1, 9)))
+    for *theta, form in (
+        ([0.5], [0], [0], Form()), ([0], [0], [0.7], Form()), ([0.2], [0], [0.3], Form()),
+        ([5.0], [0], [0], INVERSE),
+    ):
+        kernel = Kernel(*map(np.array, theta), form)
+        gp = GaussianProcess(inputs, kernel, [1.0], rng.normal(size=(1, 9)))
         packed = pack(alf, [AtomProcess(1, ("a",), gp)], {"a": 0})
         axis = np.array([2.0, -1.0, 2.0]) / 3
         x = np.array([[axis * 0.3, axis * (0.3 + distance)]])
@@ -283,6 +294,17 @@ def test_exponentials_everywhere_and_beyond():
     far = np.array([707.0, 708.0, 1e4, 1e300])
     exponentials(far, np.empty(4, dtype=np.int64), 4)
     assert (far >= 0).all() and (far < 1e-306).all()
+
+
+def test_a_distance_is_an_inverse_or_an_angle_of_an_atom():
+    rng = np.random.default_rng(0)
+    x = features(SHAPE + SPREAD * rng.normal(size=(4, 5, 3)), ALF, 0)
+    both = [
+        AtomProcess(0, (name,), GaussianProcess(x, kernel(kind, rng), [0.0], np.ones((1, 4))))
+        for name, kind in (("a", "inverse"), ("b", "periodic on all"))
+    ]
+    with pytest.raises(ValueError, match="the same distance as 1/R and as an angle"):
+        pack(ALF, both, SLOTS)
 
 
 def test_failures_name_the_atom_of_the_input():

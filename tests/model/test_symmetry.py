@@ -8,7 +8,13 @@ from ase_fflux.model import symmetry
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, features_and_frames
 from ase_fflux.model.multipoles import MOMENT_NAMES
-from ase_fflux.model.symmetry import Symmetry, find_symmetry, polar_angles, reflection_signs
+from ase_fflux.model.symmetry import (
+    Symmetry,
+    find_symmetry,
+    polar_angles,
+    reflection_signs,
+    symmetry_and_frames,
+)
 
 MIRROR = np.diag([1.0, 1.0, -1.0])
 
@@ -278,3 +284,54 @@ def test_reflection_signs_are_those_of_moments_of_reflected_charges():
     assert list(MOMENT_NAMES[:9]) == names
     np.testing.assert_allclose(moments(x @ MIRROR), reflection_signs(names) * moments(x))
     assert reflection_signs(["iqa"]).tolist() == [1.0]
+
+
+ENOL = np.array([
+    [0.0, -1.0, 0.0], [-1.2, -0.3, 0.0], [1.2, -0.3, 0.0], [-1.2, 0.97, 0.0], [1.2, 0.97, 0.0],
+    [0.0, -2.09, 0.0], [-2.14, -0.85, 0.0], [2.14, -0.85, 0.0], [-0.25, 1.25, 0.0],
+]) / BOHR
+"""Malonaldehyde whose proton is at the first oxygen."""
+ENOL_NUMBERS = [6, 6, 6, 8, 8, 1, 1, 1, 1]
+
+
+def test_a_proton_that_travels_makes_the_oxygens_equivalent():
+    """From the set of bonded graphs seen, of which those between the two are not the minimum's."""
+    other = ENOL * [-1, 1, 1]
+    between, apart = ENOL.copy(), ENOL.copy()
+    between[8, 0] = 0.0
+    apart[8, 1] += 1.5
+    fixed = members(find_symmetry(ENOL_NUMBERS, ENOL))
+    assert fixed == [(tuple(range(9)), False), (tuple(range(9)), True)]
+    for seen in (ENOL[None], np.array([ENOL, between, apart])):
+        assert members(find_symmetry(ENOL_NUMBERS, ENOL, seen)) == fixed
+    exchange = 0, 2, 1, 4, 3, 5, 7, 6, 8
+    for seen in (np.array([between, ENOL, other]), other[[0, 2, 1, 4, 3, 5, 7, 6, 8]][None]):
+        found = find_symmetry(ENOL_NUMBERS, ENOL, seen)
+        if len(seen) == 1:  # relabelled back, it is the minimum itself
+            assert members(found) == fixed
+            continue
+        assert set(members(found)) == {*fixed, (exchange, False), (exchange, True)}
+        symmetry, alf = symmetry_and_frames("CCCOOHHHH", ENOL, True, seen)
+        assert (3, 4) in {c.atoms for c in symmetry.classes(alf)}
+
+
+def test_turns_of_methyl_groups_go_on_while_a_proton_travels():
+    """Products with what bonds of one moment allow: acetylacetone has 36 operations."""
+    numbers, x = list(ENOL_NUMBERS), list(ENOL)
+    for h, c in ((7, 2), (6, 1)):  # hydrogens of the ends become methyl groups
+        away = (ENOL[h] - ENOL[c]) / np.linalg.norm(ENOL[h] - ENOL[c])
+        side = np.cross(away, [0, 0, 1.0])
+        centre = ENOL[c] + 1.5 / BOHR * away
+        numbers[h], x[h] = 6, centre
+        for turn in 2 * np.pi * np.arange(3) / 3:
+            arm = 0.36 * away + 1.03 * (np.cos(turn) * side + np.sin(turn) * np.array([0, 0, 1.0]))
+            numbers.append(1)
+            x.append(centre + arm / BOHR)
+    x = np.array(x)
+    other = x.copy()
+    other[8, 0] *= -1
+    assert len(find_symmetry(numbers, x)) == 18
+    found = find_symmetry(numbers, x, other[None])
+    assert len(found) == 36
+    group = set(members(found))
+    assert all((tuple(np.array(p)[list(q)]), m != n) in group for p, m in group for q, n in group)

@@ -1,20 +1,28 @@
 """Models of total energies and gradients alone, whose atomic energies are latent."""
 
+import json
+import pickle
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from ase_fflux.assess.comparison import compare
 from ase_fflux.assess.validate import held_out_errors
-from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.errors import FFLUXError, ModelError, TrainingError
 from ase_fflux.cli.info import _description
-from ase_fflux.formats.bundle import read_bundle, write_bundle
+from ase_fflux.forcefield import ForceField
+from ase_fflux.formats.bundle import read_bundle, read_header, write_bundle
+from ase_fflux.formats.model_directory import write_model_directory
 from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.uncertainty import Posterior
+from ase_fflux.model.kernels import FORMS
 from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.workflows.plain import plain_model
 
 TRAINING = JointTraining(
     JointSettings(sizes=(10, 20), evaluations=(20, 5)),
@@ -88,3 +96,56 @@ def test_some_labels_without_gradients_or_totals_are_refused(labels, shapes):
     for name in ("energies", "gradients"):
         with pytest.raises(TrainingError, match=f"no {name}"):
             JointTrainer(replace(labels, **{name: None}), shapes["fluoromethane"][1], TRAINING)
+
+
+@pytest.mark.parametrize("name", ["rq", "rbf-inverse", "rq-inverse"])
+def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_differences, name):
+    """Forces are exact; bundle, pickle and uncertainty know them, .model files do not."""
+    settings = replace(TRAINING.energies, forms=(FORMS[name],), sizes=(10,), evaluations=(8,))
+    trainer = JointTrainer(labels, shapes["fluoromethane"][1], replace(TRAINING, energies=settings))
+    solved = trainer.solve(trainer.hyperparameters())
+    assert trainer.record(solved)["kernel"] == str(FORMS[name])
+    model = trainer.model("toy", solved, trainer.moments())
+    write_bundle(tmp_path / "toy.fflux", model)
+    read = read_bundle(tmp_path / "toy.fflux")
+    assert read_header(tmp_path / "toy.fflux")["version"] == 5
+    assert f"kernel of the energies: {FORMS[name]}" in "\n".join(_description(read, "toy.fflux"))
+    x, numbers = unseen.geometries[0], Atoms(labels.symbols).numbers
+    sent = pickle.loads(pickle.dumps(read))
+    one, two, three = (ForceField([m]).evaluate(x, numbers) for m in (model, read, sent))
+    assert one.energy == two.energy == three.energy
+    np.testing.assert_array_equal(one.forces, two.forces)
+    field = ForceField([read])
+    assignment = field.match(x, numbers)
+    slopes = central_differences(
+        lambda y: field.evaluate(y, numbers, assignment=assignment).energy, x
+    )
+    np.testing.assert_allclose(one.forces, -slopes, rtol=0, atol=1e-8 * np.abs(slopes).max())
+    errors = held_out_errors(model, unseen)
+    assert errors.force_rmse_ev_per_angstrom < 0.05
+    stated = [Posterior(m).uncertainty(x).forces for m in (model, read)]
+    np.testing.assert_allclose(stated[1], stated[0], rtol=1e-6)
+    for refused in (plain_model, lambda m: write_model_directory(tmp_path / "models", m)):
+        with pytest.raises(FFLUXError, match="do not know .*--joint-kernel rbf`"):
+            refused(read)
+
+
+def test_damaged_forms_are_refused(labels, shapes, tmp_path):
+    settings = replace(TRAINING.energies, forms=(FORMS["rq"],), sizes=(10,), evaluations=(3,))
+    trainer = JointTrainer(labels, shapes["fluoromethane"][1], replace(TRAINING, energies=settings))
+    model = trainer.model("toy", trainer.solve(trainer.hyperparameters()), [])
+    write_bundle(tmp_path / "toy.fflux", model)
+    for change, message in (
+        ({"inverse": 1}, "form of the kernel"), ({"rational": False}, "not of one form"),
+        ({"inverse": True}, "not of one form"),
+    ):
+        with zipfile.ZipFile(tmp_path / "toy.fflux") as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        header = json.loads(content["header.json"])
+        header["processes"][0] |= change
+        content["header.json"] = json.dumps(header).encode()
+        with zipfile.ZipFile(tmp_path / "other.fflux", "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+        with pytest.raises(ModelError, match=message):
+            read_bundle(tmp_path / "other.fflux")

@@ -47,6 +47,11 @@ class Step:
         The objective on that set before and after.
     transferred : str
         Where the start came from.
+    form : str
+        Of the kernel, where forms are compared.
+    left_out : float, optional
+        Mean absolute error of the gradient (hartree/bohr) at labels left out one at a time, where
+        this decides.
     """
 
     stage: str
@@ -56,6 +61,8 @@ class Step:
     start: float
     value: float
     transferred: str
+    form: str = ""
+    left_out: float | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def energy_block(
     triangle = rows is points
     run_threads(
         lambda a, b: energy_rows(
-            x, y, points.view_column, points.view_sign, theta, triangle, a, b, out
+            x, y, *_views(points), theta, points.form.rational, triangle, a, b, out
         ), len(x), threads, triangle,
     )
     return out
@@ -72,7 +72,8 @@ def sums_block(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: i
             b = min(a + step, last)
             tile = np.empty((b - a, m * n))
             energy_rows(
-                x[a:b], points.flat_columns, *_views(points), theta, False, 0, b - a, tile
+                x[a:b], points.flat_columns, *_views(points), theta, points.form.rational, False,
+                0, b - a, tile
             )
             out[a:b] = tile.reshape(b - a, m, n).sum(axis=1)
 
@@ -109,7 +110,9 @@ def _mixed(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: int) 
 
     def work(first, last):
         for r, j, u in _energy_tiles(first, last, n, width):
-            mixed_columns(x, r.start, points.columns, j.start, *_views(points), theta, u)
+            mixed_columns(
+                x, r.start, points.columns, j.start, *_views(points), theta, points.form.rational, u
+            )
             by_label[j, r] = u @ slopes[j]
 
     run_threads(work, len(x), threads, False)
@@ -137,7 +140,7 @@ def add_gradient_block(
                 w, product = (tiles.cut(a, end - start) for a in (w_all, product_all))
                 gradient_columns(
                     rows.columns, i, points.columns, points.slopes, start, end, *_views(points),
-                    theta, variance, w,
+                    theta, points.form.rational, variance, w,
                 )
                 out[row, columns] += np.matmul(rows.stacked_slopes[i].T, w, out=product)
 
@@ -160,7 +163,7 @@ def contract_energies(
     """
     by_theta = np.zeros_like(theta)
     return by_theta, energy_adjoint(
-        points.flat_columns, *_views(points), theta, first, last, m, by_theta
+        points.flat_columns, *_views(points), theta, points.form.rational, first, last, m, by_theta
     )
 
 
@@ -170,7 +173,8 @@ def contract_sums(
     """The same for m (m n', n) and covariances of energies of rows with the sums of labels."""
     by_theta = np.zeros_like(theta)
     return by_theta, between_adjoint(
-        rows.flat_columns, points.columns, *_views(points), theta, first, last, m, by_theta
+        rows.flat_columns, points.columns, *_views(points), theta, points.form.rational, first,
+        last, m, by_theta,
     )
 
 
@@ -185,7 +189,8 @@ def contract_mixed(
     for r, j, u in _energy_tiles(first, last, n, width):
         np.matmul(by_label[j, r], slopes[j], out=u)
         total += mixed_adjoint(
-            x, r.start, points.columns, j.start, *_views(points), theta, u, by_theta
+            x, r.start, points.columns, j.start, *_views(points), theta, points.form.rational, u,
+            by_theta,
         )
     return by_theta, total
 
@@ -216,7 +221,8 @@ def contract_gradients(
             block[:, : (i - start) * n_directions] *= 2.0
             np.matmul(points.stacked_slopes[i], block, out=w)
             total += gradient_adjoint(
-                points.columns, points.slopes, i, start, end, *_views(points), theta, w, by_theta
+                points.columns, points.slopes, i, start, end, *_views(points), theta,
+                points.form.rational, w, by_theta,
             )
     return by_theta, total
 

@@ -85,9 +85,12 @@ def choose_gradients(
         return data
     if not count:
         return data.select_gradients(candidates[:0])
+    data_in_form = data.in_form(hyperparameters.form)
     columns = np.hstack([
         atom[candidates] * np.sqrt(theta[points.feature] / data.n_atoms)
-        for points, theta in zip(data.points, hyperparameters.theta, strict=True)
+        for points, theta in zip(
+            data_in_form.points, hyperparameters.theta, strict=True
+        )
         for atom in points.columns
     ])
     targets = np.zeros((1, len(candidates)))  # variances do not depend on them

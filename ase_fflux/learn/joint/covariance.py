@@ -2,19 +2,21 @@ r"""Covariances of atomic energies and total gradients, and their adjoint.
 
 For one class of atoms with prior s^2 k(c, c') over columns c,
 
-.. math:: k(c, c') = \sum_v \exp\Big(-\sum_h \theta_h \delta_h^2\Big),
+.. math:: k(c, c') = \sum_v \kappa\Big(\sum_h \theta_h \delta_h^2\Big),
           \qquad \delta = c - T_v c',
 
 where v runs over the views of c' (T_v permutes columns and changes signs), so that each point is
-known with all its images. With slopes B = dc/dx and b_v = T_v B', a = theta o delta, q = b_v^T a,
+known with all its images, and kappa(e) is exp(-e) or (1 + e / 2)^-2, see `Form`. With slopes
+B = dc/dx and b_v = T_v B', a = theta o delta, q = b_v^T a and derivatives of kappa by e,
 
-.. math:: \mathrm{cov}(E, G') &= \textstyle\sum_v 2 k_v q \\
-          \mathrm{cov}(G, G') &= \textstyle\sum_v B^T k_v (2 \Theta b_v - 4 a q^T).
+.. math:: \mathrm{cov}(E, G') &= \textstyle\sum_v -2 \kappa'_v q \\
+          \mathrm{cov}(G, G') &= \textstyle\sum_v
+          -B^T (2 \kappa'_v \Theta b_v + 4 \kappa''_v a q^T).
 
 (Derivative observations: Solak et al., Adv. Neural Inf. Process. Syst. 2003, 15, 1057.) The kernels
 here do what is of pairs of points: derivatives with respect to columns. The products with slopes
 are left to BLAS (`blocks`), for many pairs at once. A pair of points so far apart that its
-covariance vanishes to rounding is skipped.
+exponential vanishes to rounding is skipped.
 """
 
 import numpy as np
@@ -37,6 +39,17 @@ def _difference(x, y, view, sign, theta, a):
 
 
 @njit
+def _falls(e, rational):
+    """kappa, -kappa', kappa'' and -kappa''' of an exponent; zeros where exp(-e) is nothing."""
+    if rational:
+        s = 1.0 / (1.0 + 0.5 * e)
+        cube = s * s * s
+        return s * s, cube, 1.5 * cube * s, 3.0 * cube * s * s
+    k = np.exp(-e) if e < _FAR else 0.0
+    return k, k, k, k
+
+
+@njit
 def _project(a, slopes, view, sign, q):
     """q = (T B)^T a."""
     for d in range(q.shape[0]):
@@ -49,7 +62,7 @@ def _project(a, slopes, view, sign, q):
 
 
 @njit
-def energy_rows(x, columns, view_column, view_sign, theta, triangle, first, last, out):
+def energy_rows(x, columns, view_column, view_sign, theta, rational, triangle, first, last, out):
     """Covariances of energies: rows first to last of out (R, P), of x (R, C) and columns (P, C).
 
     With ``triangle``, only columns up to the row are filled.
@@ -60,13 +73,12 @@ def energy_rows(x, columns, view_column, view_sign, theta, triangle, first, last
             total = 0.0
             for v in range(view_column.shape[0]):
                 e = _difference(x[r], columns[p], view_column[v], view_sign[v], theta, a)
-                if e < _FAR:
-                    total += np.exp(-e)
+                total += _falls(e, rational)[0]
             out[r, p] = total
 
 
 @njit
-def mixed_columns(x, first, columns, start, view_column, view_sign, theta, u):
+def mixed_columns(x, first, columns, start, view_column, view_sign, theta, rational, u):
     """Derivatives of cov(E, E') with respect to the columns of points: u (t, R, m C).
 
     Of x (., C) from the first on and labels of columns (m, n, C) from the start on. With slopes B
@@ -84,15 +96,16 @@ def mixed_columns(x, first, columns, start, view_column, view_sign, theta, u):
                     e = _difference(
                         x[first + r], columns[m, start + j], view, sign, theta, a
                     )
-                    if e < _FAR:
-                        k = 2.0 * np.exp(-e)
-                        for c in range(n_columns):
-                            out[view[c]] += k * sign[c] * a[c]
+                    k = 2.0 * _falls(e, rational)[1]
+                    if k == 0.0:
+                        continue
+                    for c in range(n_columns):
+                        out[view[c]] += k * sign[c] * a[c]
 
 
 @njit
 def gradient_columns(
-    x, i, columns, slopes, start, end, view_column, view_sign, theta, scale, w
+    x, i, columns, slopes, start, end, view_column, view_sign, theta, rational, scale, w
 ):
     """Derivatives of scale cov(E, G') with respect to the columns of label i: w (m C, t D).
 
@@ -110,12 +123,13 @@ def gradient_columns(
                 for v in range(view_column.shape[0]):
                     view, sign = view_column[v], view_sign[v]
                     e = _difference(x[p, i], columns[m, j], view, sign, theta, a)
-                    if e >= _FAR:
+                    _, fall, bend, _ = _falls(e, rational)
+                    if fall == 0.0:
                         continue
                     _project(a, slopes[m, j], view, sign, q)
-                    k = scale * np.exp(-e)
+                    fall, bend = 2.0 * scale * fall, 4.0 * scale * bend
                     for c in range(n_columns):
-                        t, s = 2.0 * k * theta[c] * sign[c], 4.0 * k * a[c]
+                        t, s = fall * theta[c] * sign[c], bend * a[c]
                         row, out_row = slopes[m, j, view[c]], block[c]
                         for d in range(n_directions):
                             out_row[d] += t * row[d] - s * q[d]
@@ -125,7 +139,7 @@ def gradient_columns(
 
 
 @njit
-def energy_adjoint(columns, view_column, view_sign, theta, first, last, m, by_theta):
+def energy_adjoint(columns, view_column, view_sign, theta, rational, first, last, m, by_theta):
     """Contract the lower triangle of m (P, P) with the covariances of energies.
 
     Off-diagonal elements count twice. Adds to by_theta (C,) the derivatives with respect to theta;
@@ -138,17 +152,19 @@ def energy_adjoint(columns, view_column, view_sign, theta, first, last, m, by_th
             weight = m[r, p] if p == r else 2.0 * m[r, p]
             for v in range(view_column.shape[0]):
                 e = _difference(columns[r], columns[p], view_column[v], view_sign[v], theta, a)
-                if e < _FAR:
-                    k = weight * np.exp(-e)
-                    sum_all += k
-                    for c in range(a.shape[0]):
-                        d = a[c] / theta[c]
-                        by_theta[c] -= k * d * d
+                k, fall, _, _ = _falls(e, rational)
+                if k == 0.0:
+                    continue
+                sum_all += weight * k
+                fall *= weight
+                for c in range(a.shape[0]):
+                    d = a[c] / theta[c]
+                    by_theta[c] -= fall * d * d
     return sum_all
 
 
 @njit
-def between_adjoint(x, columns, view_column, view_sign, theta, first, last, m, by_theta):
+def between_adjoint(x, columns, view_column, view_sign, theta, rational, first, last, m, by_theta):
     """The same for all of m (R, n): energies at x (R, C) with sums over columns (m, n, C)."""
     n_members, n, n_columns = columns.shape
     a = np.empty(n_columns)
@@ -158,17 +174,19 @@ def between_adjoint(x, columns, view_column, view_sign, theta, first, last, m, b
             for j in range(n):
                 for v in range(view_column.shape[0]):
                     e = _difference(x[r], columns[p, j], view_column[v], view_sign[v], theta, a)
-                    if e < _FAR:
-                        k = m[r, j] * np.exp(-e)
-                        sum_all += k
-                        for c in range(n_columns):
-                            d = a[c] / theta[c]
-                            by_theta[c] -= k * d * d
+                    k, fall, _, _ = _falls(e, rational)
+                    if k == 0.0:
+                        continue
+                    sum_all += m[r, j] * k
+                    fall *= m[r, j]
+                    for c in range(n_columns):
+                        d = a[c] / theta[c]
+                        by_theta[c] -= fall * d * d
     return sum_all
 
 
 @njit
-def mixed_adjoint(x, first, columns, start, view_column, view_sign, theta, u, by_theta):
+def mixed_adjoint(x, first, columns, start, view_column, view_sign, theta, rational, u, by_theta):
     """The same for cov(E, G), from the products u (t, R, m C) = m B^T of `mixed_columns`."""
     n_members, _, n_columns = columns.shape
     a, moved = np.empty(n_columns), np.empty(n_columns)
@@ -182,27 +200,28 @@ def mixed_adjoint(x, first, columns, start, view_column, view_sign, theta, u, by
                     e = _difference(
                         x[first + r], columns[p, start + j], view, sign, theta, a
                     )
-                    if e >= _FAR:
+                    _, fall, bend, _ = _falls(e, rational)
+                    if fall == 0.0:
                         continue
-                    k, value = 2.0 * np.exp(-e), 0.0
+                    value = 0.0
                     for c in range(n_columns):
                         moved[c] = sign[c] * row[view[c]]
                         value += a[c] * moved[c]
-                    sum_all += k * value
+                    sum_all += 2.0 * fall * value
                     for c in range(n_columns):
                         d = a[c] / theta[c]
-                        by_theta[c] += k * (d * moved[c] - d * d * value)
+                        by_theta[c] += 2.0 * (fall * d * moved[c] - bend * d * d * value)
     return sum_all
 
 
 @njit
 def gradient_adjoint(
-    columns, slopes, i, start, end, view_column, view_sign, theta, w, by_theta
+    columns, slopes, i, start, end, view_column, view_sign, theta, rational, w, by_theta
 ):
     """The same for cov(G, G') of label i, from the products w (m C, t D) = B m.
 
     For V = w of a pair and r = V q, u = V^T a, the contraction of m with a block is
-    2 theta . diag(V b^T) - 4 u . q, and its derivative with respect to a is -4 (r + b u).
+    -2 kappa' theta . diag(V b^T) - 4 kappa'' u . q; the derivative of u . q by a is r + b u.
     """
     n_members, _, n_columns, n_directions = slopes.shape
     a, q, u = np.empty(n_columns), np.empty(n_directions), np.empty(n_directions)
@@ -219,7 +238,8 @@ def gradient_adjoint(
                 for v in range(view_column.shape[0]):
                     view, sign = view_column[v], view_sign[v]
                     e = _difference(columns[p, i], columns[o, j], view, sign, theta, a)
-                    if e >= _FAR:
+                    _, fall, bend, turn = _falls(e, rational)
+                    if fall == 0.0:
                         continue
                     for d in range(n_directions):
                         q[d] = 0.0
@@ -230,7 +250,7 @@ def gradient_adjoint(
                         for d in range(n_directions):
                             u[d] += a_c * w_row[d]
                             q[d] += b_c * row[d]
-                    k, value = np.exp(-e), 0.0
+                    diagonal, crossed = 0.0, 0.0
                     for c in range(n_columns):
                         w_row, row = block[c], slopes[o, j, view[c]]
                         t_c, r_c, b_c = 0.0, 0.0, 0.0
@@ -240,11 +260,12 @@ def gradient_adjoint(
                             b_c += row[d] * u[d]
                         t[c] = sign[c] * t_c
                         s[c] = r_c + sign[c] * b_c
-                        value += 2.0 * theta[c] * t[c]
+                        diagonal += 2.0 * theta[c] * t[c]
                     for d in range(n_directions):
-                        value -= 4.0 * u[d] * q[d]
-                    sum_all += k * value
+                        crossed += 4.0 * u[d] * q[d]
+                    sum_all += fall * diagonal - bend * crossed
+                    further = bend * diagonal - turn * crossed
                     for c in range(n_columns):
                         d = a[c] / theta[c]
-                        by_theta[c] += k * (2.0 * t[c] - 4.0 * d * s[c] - d * d * value)
+                        by_theta[c] += 2.0 * fall * t[c] - 4.0 * bend * d * s[c] - d * d * further
     return sum_all

@@ -6,6 +6,7 @@ import numpy as np
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.joint.points import ClassPoints, class_points, internal_directions
+from ase_fflux.model.kernels import USUAL, Form
 from ase_fflux.model.symmetry import AtomClass, Symmetry
 
 
@@ -77,6 +78,17 @@ class JointData:
         """Whether no label has atomic energies."""
         return not len(self.with_energies)
 
+    @property
+    def form(self) -> Form:
+        """Of the kernels of all classes."""
+        return self.points[0].form
+
+    def in_form(self, form: Form) -> "JointData":
+        """The same observations for kernels of another form."""
+        if form == self.form:
+            return self
+        return replace(self, points=[points.in_form(form) for points in self.points])
+
     def select(self, labels: np.ndarray) -> "JointData":
         """Some of the labels (int array)."""
         labels = np.asarray(labels)
@@ -117,6 +129,7 @@ def joint_data(
     totals: np.ndarray | None = None,
     with_energies: np.ndarray | None = None,
     with_total: np.ndarray | None = None,
+    form: Form = USUAL,
 ) -> JointData:
     """Observations of labels.
 
@@ -140,6 +153,8 @@ def joint_data(
     totals : (n,) array, optional
         Total energies (hartree), to be observed in place of atomic energies or beside them: the
         noise of these then cancels in the total (`joint.system`).
+    form : Form
+        Of the kernels.
 
     Raises
     ------
@@ -179,7 +194,7 @@ def joint_data(
         gradients = np.zeros((n, n_atoms, 3))
     return JointData(
         classes,
-        [class_points(geometries, directions, alf, atoms) for atoms in classes],
+        [class_points(geometries, directions, alf, atoms, form) for atoms in classes],
         [np.ascontiguousarray(atomic_energies[:, atoms.atoms].T) for atoms in classes],
         directions,
         np.einsum("ix,ixd->id", gradients.reshape(n, -1), directions),

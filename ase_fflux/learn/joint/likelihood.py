@@ -73,7 +73,7 @@ class JointLikelihood:
         theta = np.split(theta, np.cumsum(self._sizes)[:-1])
         return Hyperparameters(
             [t[tie] for t, tie in zip(theta, self._ties, strict=True)], *rest,
-            total_noise if len(total_noise) else None,
+            total_noise if len(total_noise) else None, self.data.form,
         )
 
     def value(self, x: np.ndarray) -> float:

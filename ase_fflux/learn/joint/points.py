@@ -7,14 +7,14 @@ translation and rotation, hold no information, and without them matrices are sma
 computed once; what the length scales are does not matter here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from ase_fflux.base.rigid import internal_motions
 from ase_fflux.model.frames import jacobians_of, n_features, raise_for_status
-from ase_fflux.model.kernels import azimuths
+from ase_fflux.model.kernels import USUAL, Form, azimuths, distances
 from ase_fflux.model.symmetry import AtomClass, polar_angles
 
 
@@ -24,6 +24,8 @@ class ClassPoints:
 
     Attributes
     ----------
+    form : Form
+        Of the kernel: whether distances are columns as 1/R, and how it falls.
     columns : (m, n, C) array
         Columns at unit theta, in the order of the first atom's features. Polar angles are counted
         from pi/2, so that a reflection changes their sign.
@@ -35,6 +37,7 @@ class ClassPoints:
         Column c of view v is ``view_sign[v, c]`` times column ``view_column[v, c]``.
     """
 
+    form: Form
     columns: np.ndarray
     slopes: np.ndarray
     feature: np.ndarray
@@ -56,10 +59,23 @@ class ClassPoints:
     def select(self, labels, slopes: bool = True) -> "ClassPoints":
         """The points at some of the labels; energies alone need no slopes."""
         chosen = self.slopes[:, labels] if slopes else self.slopes[:, labels, :, :0]
-        return ClassPoints(
-            np.ascontiguousarray(self.columns[:, labels]), np.ascontiguousarray(chosen),
-            self.feature, self.view_column, self.view_sign,
+        return replace(
+            self, columns=np.ascontiguousarray(self.columns[:, labels]),
+            slopes=np.ascontiguousarray(chosen),
         )
+
+    def in_form(self, form: Form) -> "ClassPoints":
+        """The same points for a kernel of another form."""
+        points = self._warped() if form.inverse != self.form.inverse else self
+        return replace(points, form=form)
+
+    def _warped(self) -> "ClassPoints":
+        """With distances turned into their inverses; 1/R is its own inverse function."""
+        warped = distances(int(self.feature.max()) + 1)[self.feature]
+        columns, slopes = self.columns.copy(), self.slopes.copy()
+        columns[..., warped] = 1.0 / columns[..., warped]
+        slopes[..., warped, :] *= -(columns[..., warped, None] ** 2)
+        return replace(self, columns=columns, slopes=slopes)
 
 
 def internal_directions(geometries: np.ndarray) -> np.ndarray:
@@ -73,7 +89,8 @@ def internal_directions(geometries: np.ndarray) -> np.ndarray:
 
 
 def class_points(
-    geometries: np.ndarray, directions: np.ndarray, alf: np.ndarray, atoms: AtomClass
+    geometries: np.ndarray, directions: np.ndarray, alf: np.ndarray, atoms: AtomClass,
+    form: Form = USUAL,
 ) -> ClassPoints:
     """Points of a class of atoms.
 
@@ -87,6 +104,8 @@ def class_points(
         Local frames that correspond to each other (`Symmetry.carried_alf`).
     atoms : AtomClass
         Which atoms.
+    form : Form
+        Of the kernel.
 
     Raises
     ------
@@ -121,8 +140,9 @@ def class_points(
         for order, mirrored in zip(atoms.view_order, atoms.view_mirrored, strict=True)
     ]
     return ClassPoints(
-        columns, slopes, feature, np.array([v for v, _ in views]), np.array([s for _, s in views])
-    )
+        USUAL, columns, slopes, feature, np.array([v for v, _ in views]),
+        np.array([s for _, s in views]),
+    ).in_form(form)
 
 
 def _column_order(order, mirrored, slot, place, f, polar):

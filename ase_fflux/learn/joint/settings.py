@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.model.kernels import FORMS, Form
 
 PARTITIONED = 5e-3
 """Noise of atomic energies (hartree) that the search starts from where atoms are shares of a
@@ -13,6 +14,8 @@ what is taken for exact spoils the total energy."""
 PARTITIONED_TOTAL = 1e-5
 """Least noise of their total (hartree; 0.03 kJ/mol). With less, where little is resolved but this,
 dual weights grow until energies are rounded to 1e-6 eV, and errors are no smaller."""
+CLIMBING = 2
+"""Forms of kernels that the whole ladder is climbed with, of those that are searched."""
 TIGHT = 1e-4
 """Noise that the search starts from a second time where it may be larger: from large noise it is
 slow to find length scales that explain all, from small noise they come out too short."""
@@ -46,6 +49,8 @@ class JointSettings:
         Evaluations of the likelihood for each of them.
     transfer : bool
         False for direct learning.
+    forms : tuple of Form
+        Of the kernels; each is searched, and one chosen (`training.find_hyperparameters`).
     seed : int
         Of the choice of sources.
     """
@@ -60,6 +65,7 @@ class JointSettings:
     sizes: tuple[int, ...] = (30, 60, 120)
     evaluations: tuple[int, ...] = (60, 20, 8)
     transfer: bool = True
+    forms: tuple[Form, ...] = tuple(FORMS.values())
     seed: int = 0
 
     def __post_init__(self):
@@ -76,6 +82,8 @@ class JointSettings:
                     f"the noise of {what} must be finite, above zero and not below its least "
                     f"value {least:g}, not {noise:g}"
                 )
+        if not self.forms:
+            raise TrainingError("give one form of kernels at least")
         if len(self.sizes) != len(self.evaluations) or not self.sizes:
             raise TrainingError("give a number of evaluations for every size of a source")
         if min(self.sizes) < 2 or min(self.evaluations) < 2 or list(self.sizes) != sorted(
@@ -91,10 +99,12 @@ class JointSettings:
 
     @property
     def budget(self) -> tuple[int, ...]:
-        """Evaluations of the likelihood for each size, all starts together."""
+        """Evaluations of the likelihood for each size, all forms and starts together."""
+        first = len(self.forms) * len(self.starts) * self.evaluations[0]
         if not self.transfer:
-            return (len(self.starts) * self.evaluations[0],)
-        return (len(self.starts) * self.evaluations[0], *self.evaluations[1:])
+            return (first,)
+        climbing = min(CLIMBING, len(self.forms))
+        return (first, *(climbing * n for n in self.evaluations[1:]))
 
     @classmethod
     def of_atoms(cls, partition: str) -> "JointSettings":
@@ -106,5 +116,6 @@ class JointSettings:
     def record(self) -> dict:
         """The settings for a provenance, JSON-able."""
         return asdict(self) | {
+            "forms": [str(form) for form in self.forms],
             "protocol": "transfer learning" if self.transfer else "direct learning",
         }

@@ -41,6 +41,7 @@ from ase_fflux.learn.joint.blocks import (
     totals_mixed_block,
 )
 from ase_fflux.learn.joint.data import JointData
+from ase_fflux.model.kernels import USUAL, Form
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ class Hyperparameters:
         (hartree/bohr) from each source of labels.
     total_noise : (S,) array or None
         Of a total energy (hartree); None where none is observed.
+    form : Form
+        Of the kernels; theta of distances that enter as 1/R are in bohr^2.
     """
 
     theta: list[np.ndarray]
@@ -65,6 +68,7 @@ class Hyperparameters:
     energy_noise: np.ndarray
     gradient_noise: np.ndarray
     total_noise: np.ndarray | None = None
+    form: Form = USUAL
 
 
 class JointFactor:
@@ -73,7 +77,7 @@ class JointFactor:
     Parameters
     ----------
     data : JointData
-        Observations.
+        Observations, whatever form they are in.
     hyperparameters : Hyperparameters
         Theirs.
     threads : int
@@ -95,6 +99,7 @@ class JointFactor:
     """
 
     def __init__(self, data: JointData, hyperparameters: Hyperparameters, threads: int = 1):
+        data = data.in_form(hyperparameters.form)
         self.data, self.hyperparameters, self.threads = data, hyperparameters, threads
         self.theta = [
             t[p.feature] for t, p in zip(hyperparameters.theta, data.points, strict=True)

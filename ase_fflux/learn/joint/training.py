@@ -8,7 +8,7 @@ solved for its weights.
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -20,10 +20,11 @@ from ase_fflux.learn.gp.relaxation import relax, updated
 from ase_fflux.learn.gp.training import Step
 from ase_fflux.learn.joint.cost import choose_gradients
 from ase_fflux.learn.joint.data import JointData
+from ase_fflux.learn.joint.left_out import gradient_error
 from ase_fflux.learn.joint.likelihood import JointLikelihood
-from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.settings import CLIMBING, JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
-from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.kernels import Kernel, distances
 from ase_fflux.model.molecule import ENERGY
 from ase_fflux.model.shared import SharedProcess
 
@@ -69,10 +70,10 @@ class JointResult:
 def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperparameters:
     """Start of the search: features count alike, typical points correlate by exp(-1/2)."""
     theta = []
-    for points in data.points:
-        columns = points.flat_columns
-        spread = np.bincount(points.feature, columns.var(axis=0))
-        theta.append(np.clip(0.25 / (len(spread) * np.maximum(spread, 1e-6)), *settings.bounds))
+    for points, unit in zip(data.points, feature_units(data), strict=True):
+        spread = np.bincount(points.feature, points.flat_columns.var(axis=0)) / unit**2
+        wanted = 0.25 / (len(spread) * np.maximum(spread, 1e-6))
+        theta.append(np.clip(wanted, *settings.bounds) / unit**2)
     if data.latent:  # atoms are taken to have a part of the total's variance each
         spread = data.totals[data.with_total].var() / data.n_atoms
         spreads = np.full(len(theta), spread)
@@ -82,8 +83,24 @@ def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperpa
     return Hyperparameters(
         theta, np.maximum(_SPREAD * spreads, 1e-12), settings.energy_noise * levels,
         settings.gradient_noise * levels,
-        None if data.totals is None else settings.total_noise * levels,
+        None if data.totals is None else settings.total_noise * levels, data.form,
     )
+
+
+def feature_units(data: JointData) -> list[np.ndarray]:
+    """(F,) of each class: what a feature changes by where that of the model files changes by 1.
+
+    1 but for distances that enter as 1/R. Bounds and scales of theta are those of the features of
+    model files: theta times the square of this.
+    """
+    units = []
+    for points in data.points:
+        unit = np.ones(int(points.feature.max()) + 1)
+        if data.form.inverse:
+            warped = distances(len(unit))[points.feature]
+            unit[points.feature[warped]] = np.square(points.flat_columns[:, warped]).mean(axis=0)
+        units.append(unit)
+    return units
 
 
 def find_hyperparameters(
@@ -92,7 +109,11 @@ def find_hyperparameters(
     threads: int = 1,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Hyperparameters, tuple[Step, ...]]:
-    """Search on small sources.
+    """Search on small sources, and the choice of the form of kernels.
+
+    Each form is searched on the same few labels. The ladder is climbed with the two most likely
+    ones; of these it is that with the smaller error of gradients at labels of the last rung that
+    are left out one at a time. The likelihood alone hardly tells these two apart.
 
     Parameters
     ----------
@@ -112,9 +133,15 @@ def find_hyperparameters(
     """
     if len(data) < 2:
         raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
-    search = _Search(data, settings, threads, on_step)
-    x = search.transferred() if settings.transfer else search.direct()
-    return search.likelihood.unpack(x), tuple(search.steps)
+    steps: list[Step] = []
+    searches = [_Search(data.in_form(f), settings, threads, on_step, steps) for f in settings.forms]
+    found = [(*search.first(), search) for search in searches]
+    found = sorted(found, key=lambda one: one[0])[:CLIMBING]
+    likely = [(search.climbed(x, curvature), search) for _, x, curvature, search in found]
+    if len(likely) > 1 and len(data.with_gradient):
+        likely.sort(key=lambda one: one[1].error(one[0]))
+    x, search = likely[0]
+    return search.likelihood.unpack(x), tuple(steps)
 
 
 def solve(
@@ -175,7 +202,7 @@ def _processes(system: JointSystem) -> list[SharedProcess]:
         weights[0][:, data.with_energies] = system.energy_weights[a]
         weights[0][:, data.with_total] += system.total_weights
         found.append(SharedProcess(
-            atoms, (ENERGY,), Kernel.periodic_on_phi(theta), system.mean[a : a + 1],
+            atoms, (ENERGY,), Kernel.periodic_on_phi(theta, h.form), system.mean[a : a + 1],
             h.variance[a] * weights, float(np.max(noise) ** 2 / h.variance[a]),
             float(h.variance[a]),
         ))
@@ -216,16 +243,19 @@ class _Recorded:
 class _Search:
     """The sources, the box of hyperparameters, and the record of the steps."""
 
-    def __init__(self, data, settings, threads, on_step):
+    def __init__(self, data, settings, threads, on_step, steps):
         self.data, self.settings, self.threads, self.on_step = data, settings, threads, on_step
-        self.steps: list[Step] = []
+        self.steps: list[Step] = steps
         self.order = np.random.default_rng(settings.seed).permutation(len(data))
         self.likelihood = JointLikelihood(data, threads)
         start = initial_hyperparameters(data, settings)
         self.start = self.likelihood.pack(start)
         low, high = self.start.copy(), self.start.copy()
         theta, variance, energy_noise, gradient_noise, total_noise = self.likelihood.parts
-        low[theta], high[theta] = np.log(settings.bounds)
+        # bounds are those of features as they are in model files
+        units = replace(start, theta=[unit**2 for unit in feature_units(data)])
+        units = self.likelihood.pack(units)[theta]
+        low[theta], high[theta] = (np.log(bound) - units for bound in settings.bounds)
         low[variance] -= _FAR
         high[variance] += _FAR
         low[energy_noise] = np.log(settings.least_energy_noise)
@@ -243,30 +273,41 @@ class _Search:
             if size >= n:
                 return
 
-    def direct(self) -> np.ndarray:
-        """Search on the last size."""
-        *_, (size, _) = self._sizes()
-        return self._searches("direct", size)[0]
-
-    def transferred(self) -> np.ndarray:
-        """Search on the first size, relaxation on the others."""
-        (size, _), *rungs = self._sizes()
-        x, curvature = self._searches("source", size)
-        curvature /= size
-        for size, evaluations in rungs:
-            with self._stage("ladder", size, self.steps[-1].stage) as objective:
-                found = relax(objective, x, self.box, size * curvature, evaluations)
-            x, curvature = found.log_theta, found.curvature / size
-        return x
-
-    def _searches(self, stage: str, size: int):
-        """The best of one search from each start: hyperparameters, and the curvature there."""
+    def first(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Search on the first size, or, without transfer, on the last one: the best of one from
+        each start. The value, the hyperparameters and the curvature there for each label."""
+        stage, (size, _) = "source", next(self._sizes())
+        if not self.settings.transfer:
+            stage, (*_, (size, _)) = "direct", self._sizes()
         found = []
         for noise in self.settings.starts:
             start = self.start.copy()
             start[self.likelihood.parts[2]] = np.log(noise)
-            found.append(self._search(stage, size, start))
-        return found[int(np.argmin([step.value for step in self.steps]))]
+            x, curvature = self._search(stage, size, start)
+            found.append((self.steps[-1].value, x, curvature / size))
+        return min(found, key=lambda one: one[0])
+
+    def climbed(self, x: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+        """Relaxation on the other sizes, from what `first` found; there are none without transfer.
+        """
+        if not self.settings.transfer:
+            return x
+        transferred = "source"
+        for size, evaluations in list(self._sizes())[1:]:
+            with self._stage("ladder", size, transferred) as objective:
+                found = relax(objective, x, self.box, size * curvature, evaluations)
+            x, curvature, transferred = found.log_theta, found.curvature / size, "ladder"
+        return x
+
+    def error(self, x: np.ndarray) -> float:
+        """Of the gradient at labels of the last size left out (hartree/bohr); recorded."""
+        *_, (size, _) = self._sizes()
+        source = self.data.select(self.order[:size])
+        with threads_of(max(source.n_observed)):
+            error = gradient_error(JointSystem(source, self.likelihood.unpack(x), self.threads))
+        last = max(i for i, step in enumerate(self.steps) if step.form == str(self.data.form))
+        self.steps[last] = replace(self.steps[last], left_out=error)
+        return error
 
     def _search(self, stage: str, size: int, start: np.ndarray):
         """L-BFGS from a start; hyperparameters and the curvature learned on the way."""
@@ -303,5 +344,6 @@ class _Search:
         if not np.isfinite(min(values)):
             raise failure
         self.steps.append(Step(
-            stage, size, len(values), perf_counter() - begin, values[0], min(values), transferred
+            stage, size, len(values), perf_counter() - begin, values[0], min(values), transferred,
+            str(self.data.form),
         ))

@@ -47,8 +47,9 @@ from ase_fflux.learn.joint.blocks import (
 )
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import joint_data
+from ase_fflux.learn.joint.left_out import LeftOut
 from ase_fflux.learn.joint.points import class_points, internal_directions
-from ase_fflux.learn.joint.system import Hyperparameters, JointFactor, constants
+from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
 _LEFT_OUT = 50
@@ -124,20 +125,21 @@ class Posterior:
         self._alf = np.asarray(model.alf)
         geometries = model.geometries
         totals = shared.totals
+        of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
+        processes = [of_class[c.atoms] for c in shared.symmetry.classes(self._alf)]
+        form = processes[0].kernel.form
         self.data = joint_data(
             geometries, None if shared.latent else np.zeros(geometries.shape[:2]),
             np.zeros_like(geometries), self._alf, shared.symmetry,
             np.flatnonzero(shared.gradient_weights.any(axis=(1, 2))), shared.source,
             None if totals is None else np.zeros(len(geometries)),
             None if totals is None else totals.with_energies,
-            None if totals is None else np.flatnonzero(totals.weights),
+            None if totals is None else np.flatnonzero(totals.weights), form,
         )
-        of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
-        processes = [of_class[atoms.atoms] for atoms in self.data.classes]
         self.hyperparameters = Hyperparameters(
             [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
             np.array(shared.energy_noise), np.array(shared.gradient_noise),
-            None if totals is None else np.array(totals.noise),
+            None if totals is None else np.array(totals.noise), form,
         )
         cost = solution_cost(self.data)
         if cost.memory > max_memory:
@@ -155,31 +157,24 @@ class Posterior:
                 "train the model again"
             ) from None
         n, labels = len(self.data), self.data.with_energies
-        self._members = [len(points.columns) for points in self.data.points]
-        # constant functions of the classes, and sums over the atoms of labels, both half solved
-        tops, bottom, self._basis = constants(self.data)
-        self._constants = self._half_solved(tops, bottom)
+        total_weights = np.zeros(n) if totals is None else totals.weights
+        self._left_out = LeftOut(
+            self.factor,
+            [p.weights[p.properties.index(ENERGY)] / p.variance - total_weights for p in processes],
+            total_weights,
+            np.einsum(
+                "jx,jxd->jd", shared.gradient_weights.reshape(n, -1), self.data.directions
+            ),
+        )
+        self._half_solved = self._left_out.half_solved
+        # sums over the atoms of labels, half solved
         self._alone = np.setdiff1d(labels, self.data.with_total)
         alone = np.eye(n)[labels][:, self._alone]
         self._labels = self._half_solved(
-            [np.tile(alone, (m, 1)) for m in self._members],
+            [np.tile(alone, (len(points.columns), 1)) for points in self.data.points],
             np.zeros((self.data.n_observed[1], alone.shape[1])),
         )
-        self._gram = self._constants.T @ self._constants
-        # dual weights of all observations, label by label
-        self._total_weights = np.zeros(n) if totals is None else totals.weights
-        self._energy_weights = [
-            p.weights[p.properties.index(ENERGY)] / p.variance - self._total_weights
-            for p in processes
-        ]
-        self._gradient_weights = np.einsum(
-            "jx,jxd->jd", shared.gradient_weights.reshape(n, -1), self.data.directions
-        )
         self.scale, self.energy_scale = self._scales()
-
-    def _half_solved(self, tops, bottom):
-        tops, bottom = self.factor.half_solved(tops, bottom)
-        return np.vstack([*tops, bottom])
 
     def _scales(self) -> tuple[float, float]:
         """Scales of gradients and of energies from labels that are left out."""
@@ -200,63 +195,8 @@ class Posterior:
         return gradient, float(np.sqrt(np.divide(*squares["energies"])))
 
     def left_out(self, labels: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Errors at a label of a model trained without it, and their covariance with its noise.
-
-        For each of several labels, left out one at a time.
-
-        They are B^-1 a and B^-1 for the block B of K^-1 - K^-1 H (H^T K^-1 H)^-1 H^T K^-1 and the
-        dual weights a of the label's observations (O. Dubrule, Math. Geol. 15, 687 (1983)).
-
-        Parameters
-        ----------
-        labels : sequence of int
-            With gradients.
-
-        Returns
-        -------
-        errors : (P,) array
-            Label minus prediction of what was observed of it: atomic energies, class by class,
-            total energy, and gradient along the label's directions (hartree, hartree/bohr).
-        covariance : (P, P) array
-            As assumed, without scale.
-        """
-        found = []
-        observed = [self._observed(label) for label in labels]
-        tops = [np.hstack(parts) for parts in zip(*(o[0] for o in observed), strict=True)]
-        halves = self._half_solved(tops, np.hstack([o[1] for o in observed]))
-        ends = np.cumsum([o[1].shape[1] for o in observed])
-        for (_, _, weights), half in zip(
-            observed, np.split(halves, ends[:-1], axis=1), strict=True
-        ):
-            means = self._constants.T @ half
-            covariance = np.linalg.inv(half.T @ half - means.T @ np.linalg.solve(self._gram, means))
-            found.append((covariance @ weights, covariance))
-        return found
-
-    def _observed(self, label: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Unit vectors of a label's observations, and their dual weights."""
-        data = self.data
-        n_directions, t = data.directions.shape[2], len(data.with_total)
-        has_energies, has_total = label in data.with_energies, label in data.with_total
-        n_energies = data.n_atoms * has_energies
-        width = n_energies + has_total + n_directions
-        ends = np.cumsum([0, *self._members]) * has_energies
-        tops = []
-        for m, first, last in zip(self._members, ends[:-1], ends[1:], strict=True):
-            top = np.zeros((m * len(data.with_energies), width))
-            if has_energies:
-                place = np.searchsorted(data.with_energies, label)
-                top[place :: len(data.with_energies), first:last] = np.eye(m)
-            tops.append(top)
-        bottom = np.zeros((data.n_observed[1], width))
-        if has_total:
-            bottom[np.searchsorted(data.with_total, label), n_energies] = 1.0
-        row = t + n_directions * np.searchsorted(data.with_gradient, label)
-        bottom[row : row + n_directions, n_energies + has_total :] = np.eye(n_directions)
-        weights = [w[:, label] for w in self._energy_weights] if has_energies else []
-        if has_total:
-            weights.append(self._total_weights[[label]])
-        return tops, bottom, np.concatenate([*weights, self._gradient_weights[label]])
+        """As `LeftOut.errors`, of the model."""
+        return self._left_out.errors(labels)
 
     def covariance(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the latent atomic energies and total gradient, without scale.
@@ -285,9 +225,9 @@ class Posterior:
         """
         data = self.data
         half = self._half_solved(tops, bottom)
-        rest = self._basis.T @ means - self._constants.T @ half
-        by_means = np.linalg.solve(self._gram, rest)
-        sums = self._labels.T @ (half + self._constants @ by_means)
+        rest = self._left_out.basis.T @ means - self._left_out.constants.T @ half
+        by_means = np.linalg.solve(self._left_out.gram, rest)
+        sums = self._labels.T @ (half + self._left_out.constants @ by_means)
         noise = self.hyperparameters.energy_noise[data.source[self._alone]] ** 2 / data.n_atoms
         cancelled = (noise[:, None] * sums).T @ sums
         return prior - half.T @ half + rest.T @ by_means - cancelled
@@ -302,7 +242,7 @@ class Posterior:
         gradients = np.zeros((size - n_atoms, len(bottom) - t))
         for a, atoms in enumerate(data.classes):
             members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
-            here = class_points(geometry, directions, self._alf, atoms)
+            here = class_points(geometry, directions, self._alf, atoms, data.form)
             own, summed, some = data.observed(a)
             how = factor.theta[a], factor.threads
             top = np.zeros((len(own.flat_columns), size))
@@ -336,7 +276,7 @@ class Posterior:
         tops, bottom = [], np.zeros((data.n_observed[1], n))
         for a, atoms in enumerate(data.classes):
             m, variance = len(atoms.atoms), self.hyperparameters.variance[a]
-            here = class_points(geometries, directions, self._alf, atoms)
+            here = class_points(geometries, directions, self._alf, atoms, data.form)
             how = factor.theta[a], factor.threads
             own, summed, some = data.observed(a)
             tops.append(variance * sums_block(own.flat_columns, here, *how))

@@ -10,7 +10,7 @@ from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import feature_jacobians, features, n_features
-from ase_fflux.model.kernels import azimuths
+from ase_fflux.model.kernels import azimuths, distances
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
 
 
@@ -43,6 +43,16 @@ class Case:
         slopes[:, :, p] = feature_jacobians(moved, self.alf, first) * mirror
         return features(moved, self.alf, first), slopes.reshape(*slopes.shape[:2], -1)
 
+    def entering(self, form, features, slopes):
+        """Distances as 1/R, where the form has it so."""
+        if not form.inverse:
+            return features, slopes
+        h = np.arange(1, features.shape[1] + 1)
+        for d in np.flatnonzero((h < 3) | (h % 3 == 1)):
+            slopes[:, d] /= -features[:, [d]] ** 2
+            features[:, d] = 1.0 / features[:, d]
+        return features, slopes
+
     def covariance(self, h, x, y):
         """Prior covariance (n, 4N, n', 4N) of atomic energies and total gradients at x and y."""
         n_atoms = x.shape[1]
@@ -50,24 +60,28 @@ class Case:
         out = np.zeros((len(x), 4 * n_atoms, len(y), 4 * n_atoms))
         for c, theta, variance in zip(self.data.classes, h.theta, h.variance, strict=True):
             for a in c.atoms:
-                f, slopes = self.image(x, self.operations(a)[0])
+                f, slopes = self.entering(h.form, *self.image(x, self.operations(a)[0]))
                 for b in c.atoms:
                     for operation in self.operations(b):
-                        g, other_slopes = self.image(y, operation)
+                        g, other_slopes = self.entering(h.form, *self.image(y, operation))
                         d = f[:, None] - g
                         square = np.where(phi, 2.0 - 2.0 * np.cos(d), d**2)
-                        k = variance * np.exp(-square @ theta)[..., None]
+                        e = (square @ theta)[..., None]
+                        k = fall = curve = np.exp(-e)
+                        if h.form.rational:
+                            k, fall, curve = (1 + e / 2)**-2, (1 + e / 2)**-3, 1.5 * (1 + e / 2)**-4
+                        k, fall, curve = variance * k, variance * fall, variance * curve
                         t = theta * np.where(phi, 2.0 * np.sin(d), 2.0 * d)
                         bend = theta * np.where(phi, 2.0 * np.cos(d), 2.0)
                         left = np.einsum("ijf,ifx->ijx", t, slopes)
                         right = np.einsum("ijf,jfx->ijx", t, other_slopes)
                         out[:, a, :, b] += k[..., 0]
-                        out[:, a, :, n_atoms:] += k * right
-                        out[:, n_atoms:, :, b] -= (k * left).transpose(0, 2, 1)
-                        both = np.einsum(
+                        out[:, a, :, n_atoms:] += fall * right
+                        out[:, n_atoms:, :, b] -= (fall * left).transpose(0, 2, 1)
+                        both = fall[..., None] * np.einsum(
                             "ijf,ifx,jfy->ijxy", bend, slopes, other_slopes, optimize=True
-                        ) - left[..., :, None] * right[..., None, :]
-                        out[:, n_atoms:, :, n_atoms:] += (k[..., None] * both).transpose(0, 2, 1, 3)
+                        ) - curve[..., None] * left[..., :, None] * right[..., None, :]
+                        out[:, n_atoms:, :, n_atoms:] += both.transpose(0, 2, 1, 3)
         return out
 
     def observed(self):
@@ -183,11 +197,17 @@ def made_up_hyperparameters():
     ):
         rng = np.random.default_rng(seed)
         n_sources = int(data.source.max()) + 1
+        # inverses of distances change by less than they do
+        wide = [
+            np.where(data.form.inverse & distances(len(c.tie)), 20.0, 1.0) for c in data.classes
+        ]
         return Hyperparameters(
-            [rng.uniform(0.05, 0.4, len(c.tie))[c.tie] for c in data.classes],
+            [w * rng.uniform(0.05, 0.4, len(w))[c.tie] for w, c in zip(
+                wide, data.classes, strict=True
+            )],
             rng.uniform(0.3, 2.0, len(data.classes)),
             np.array(energy_noise[:n_sources]), np.array(gradient_noise[:n_sources]),
-            None if data.totals is None else np.array(total_noise[:n_sources]),
+            None if data.totals is None else np.array(total_noise[:n_sources]), data.form,
         )
 
     return make

@@ -10,15 +10,24 @@ from ase_fflux.learn.joint.blocks import (
     mixed_block,
     run_threads,
 )
-from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.kernels import FORMS, Kernel
 
-CASES = [("water", True), ("fluoromethane", True), ("fluoromethane", False), ("formaldehyde", True),
-         ("nitrogen", True)]
+CASES = {
+    "water": ("water", {}),
+    "fluoromethane": ("fluoromethane", {}),
+    "without symmetry": ("fluoromethane", dict(symmetric=False)),
+    "formaldehyde": ("formaldehyde", {}),
+    "nitrogen": ("nitrogen", {}),
+    "inverse distances": ("fluoromethane", dict(form=FORMS["rbf-inverse"])),
+    "rational": ("water", dict(form=FORMS["rq"])),
+    "both": ("formaldehyde", dict(form=FORMS["rq-inverse"])),
+}
 
 
-@pytest.fixture(params=CASES, ids=lambda p: f"{p[0]}{'' if p[1] else ' without symmetry'}")
+@pytest.fixture(params=CASES)
 def case(request, make_case):
-    return make_case(request.param[0], 4, symmetric=request.param[1])
+    molecule, options = CASES[request.param]
+    return make_case(molecule, 4, **options)
 
 
 @pytest.fixture
@@ -98,7 +107,7 @@ def test_blocks_are_differences_of_the_kernel(case, h, central_differences):
         (f, _), images = case.image(x[i] + s * u[None], case.operations(a)[0]), [
             case.image(x[j] + t * v[None], o)[0] for o in case.operations(b)
         ]
-        k = Kernel.periodic_on_phi(h.theta[c])
+        k = Kernel.periodic_on_phi(h.theta[c], h.form)
         return h.variance[c] * sum(k.matrix(f, g)[0, 0] for g in images)
 
     energies, mixed, gradients = whole(case, h)

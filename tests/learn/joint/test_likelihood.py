@@ -3,6 +3,7 @@ import pytest
 
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
+from ase_fflux.model.kernels import FORMS
 
 SOURCE = np.array([0, 1, 0, 2, 1])
 CASES = {
@@ -24,6 +25,13 @@ CASES = {
     "mixture": ("fluoromethane", dict(
         with_energies=np.array([1, 2]), with_total=np.array([0, 2, 3]),
         with_gradient=np.array([0, 1, 4]), source=SOURCE,
+    )),
+    "inverse distances": ("water", dict(form=FORMS["rbf-inverse"])),
+    "rational": ("water", dict(
+        with_energies=np.array([1, 2]), with_total=np.array([0, 2, 3]), form=FORMS["rq"]
+    )),
+    "both": ("fluoromethane", dict(
+        with_energies=[], with_total=np.arange(5), form=FORMS["rq-inverse"]
     )),
 }
 

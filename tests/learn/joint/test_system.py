@@ -9,6 +9,7 @@ from ase_fflux.forcefield import ForceField
 from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
 from ase_fflux.learn.joint.training import solve
+from ase_fflux.model.kernels import FORMS
 from ase_fflux.model.molecule import shared_model
 from ase_fflux.model.shared import Shared
 from ase_fflux.model.symmetry import Symmetry
@@ -35,6 +36,12 @@ CASES = {
         with_energies=np.array([1, 2]), with_total=np.array([0, 2, 3, 5]),
         with_gradient=np.array([0, 1, 4]), source=np.array([0, 1, 0, 1, 1, 0]),
     )),
+    "inverse distances": ("fluoromethane", 5, dict(form=FORMS["rbf-inverse"])),
+    "rational": ("formaldehyde", 5, dict(
+        with_energies=[], with_total=np.arange(5), form=FORMS["rq"]
+    )),
+    "both": ("fluoromethane", 5, dict(form=FORMS["rq-inverse"])),
+    "both in two atoms": ("nitrogen", 5, dict(form=FORMS["rq-inverse"])),
 }
 
 

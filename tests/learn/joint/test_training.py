@@ -1,15 +1,23 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.joint import training
+from ase_fflux.learn.joint.blocks import add_gradient_block, mixed_block
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import JointSettings
-from ase_fflux.learn.joint.training import find_hyperparameters, initial_hyperparameters, solve
+from ase_fflux.learn.joint.system import JointSystem
+from ase_fflux.learn.joint.training import (
+    feature_units,
+    find_hyperparameters,
+    initial_hyperparameters,
+    solve,
+)
+from ase_fflux.model.kernels import FORMS, USUAL
 
-SETTINGS = JointSettings(sizes=(8, 16, 24), evaluations=(30, 10, 6))
+SETTINGS = JointSettings(sizes=(8, 16, 24), evaluations=(30, 10, 6), forms=(USUAL,))
 NO_NOISE = dict(
     energy_noise=1e-14, least_energy_noise=1e-14, gradient_noise=1e-14, least_gradient_noise=1e-14
 )
@@ -69,7 +77,7 @@ def test_transfer_ends_below_its_start_and_near_direct_learning(data, found):
     h, steps = found
     start = value(data, initial_hyperparameters(data, SETTINGS))
     direct, _ = find_hyperparameters(data, JointSettings(
-        sizes=(24,), evaluations=(80,), transfer=False
+        sizes=(24,), evaluations=(80,), transfer=False, forms=(USUAL,)
     ))
     best = value(data, direct)
     assert best < start
@@ -114,7 +122,7 @@ def test_hyperparameters_stay_in_their_box(data):
     """The noise of energies is not above what was asked for; floors hold both."""
     settings = JointSettings(
         bounds=(0.02, 0.05), energy_noise=3e-4, least_energy_noise=2e-4, gradient_noise=2e-5,
-        least_gradient_noise=1.5e-5, sizes=(8, 16), evaluations=(15, 5),
+        least_gradient_noise=1.5e-5, sizes=(8, 16), evaluations=(15, 5), forms=(USUAL,),
     )
     h, _ = find_hyperparameters(data, settings)
     for theta in h.theta:
@@ -148,7 +156,7 @@ def test_same_seed_same_hyperparameters(data, found):
     for mine, theirs in zip(steps, found[1], strict=True):
         assert asdict(mine) | {"seconds": 0} == asdict(theirs) | {"seconds": 0}
     other, _ = find_hyperparameters(data, JointSettings(
-        sizes=SETTINGS.sizes, evaluations=SETTINGS.evaluations, seed=1
+        sizes=SETTINGS.sizes, evaluations=SETTINGS.evaluations, seed=1, forms=(USUAL,)
     ))
     assert not np.array_equal(logarithms(other), logarithms(again))
 
@@ -156,10 +164,10 @@ def test_same_seed_same_hyperparameters(data, found):
 @pytest.mark.parametrize("n, sizes", [(24, [8, 16, 24]), (20, [8, 16, 20]), (16, [8, 16]),
                                       (10, [8, 10]), (8, [8]), (3, [3])])
 def test_sizes_end_with_the_labels(data, n, sizes):
-    settings = JointSettings(sizes=(8, 16, 40), evaluations=(3, 2, 2))
+    settings = JointSettings(sizes=(8, 16, 40), evaluations=(3, 2, 2), forms=(USUAL,))
     _, steps = find_hyperparameters(data.select(np.arange(n)), settings)
     assert [s.points for s in steps] == sizes
-    settings = JointSettings(sizes=(8, 16, 40), evaluations=(3, 2, 2), transfer=False)
+    settings = replace(settings, transfer=False)
     _, (step,) = find_hyperparameters(data.select(np.arange(n)), settings)
     assert (step.stage, step.points) == ("direct", sizes[-1])
 
@@ -169,7 +177,9 @@ def test_a_source_of_labels_may_be_missing_among_the_first(make_case):
     n = 20
     last = np.random.default_rng(SETTINGS.seed).permutation(n)[-1]
     data = make_case("water", n, source=(np.arange(n) == last).astype(int)).data
-    h, _ = find_hyperparameters(data, JointSettings(sizes=(8, 20), evaluations=(10, 4)))
+    h, _ = find_hyperparameters(data, replace(
+        SETTINGS, sizes=(8, 20), evaluations=(10, 4)
+    ))
     assert len(h.energy_noise) == len(h.gradient_noise) == 2
     assert np.isfinite(value(data, h))
 
@@ -180,7 +190,7 @@ def test_noisy_source_is_told_from_the_other(make_labels, observe, shapes):
     source = np.arange(40) % 2
     labels.gradients[source == 1] += 0.01 * rng.normal(size=(20, 3, 3))
     data = observe(labels, shapes["water"][1], source=source).data
-    h, _ = find_hyperparameters(data, JointSettings(sizes=(40,), evaluations=(60,)))
+    h, _ = find_hyperparameters(data, replace(SETTINGS, sizes=(40,), evaluations=(60,)))
     assert h.gradient_noise[1] == pytest.approx(0.01, rel=0.3)
     assert h.gradient_noise[0] < 1e-3
 
@@ -203,7 +213,7 @@ class TestErrors:
     def test_duplicates(self, data, transfer):
         copies = data.select(np.zeros(12, dtype=int))
         settings = JointSettings(
-            **NO_NOISE, sizes=(6, 12), evaluations=(5, 3), transfer=transfer
+            **NO_NOISE, sizes=(6, 12), evaluations=(5, 3), transfer=transfer, forms=(USUAL,)
         )
         with pytest.raises(TrainingError, match="remove duplicate labels or raise the noise") as e:
             find_hyperparameters(copies, settings)
@@ -217,14 +227,16 @@ def test_duplicates_on_a_rung(data):
     order = np.random.default_rng(0).permutation(12)
     labels = np.arange(12)
     labels[order[8:]] = order[0]
-    settings = JointSettings(**NO_NOISE, sizes=(4, 12), evaluations=(5, 3))
+    settings = replace(SETTINGS, **NO_NOISE, sizes=(4, 12), evaluations=(5, 3))
     with pytest.raises(TrainingError, match="covariance of 12 labels is not positive definite"):
         find_hyperparameters(data.select(labels), settings)
 
 
 @pytest.mark.parametrize("transfer", [True, False])
 def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
-    loose = JointSettings(energy_noise=5e-2, sizes=(8,), evaluations=(20,), transfer=transfer)
+    loose = replace(
+        SETTINGS, energy_noise=5e-2, sizes=(8,), evaluations=(20,), transfer=transfer
+    )
     h, steps = find_hyperparameters(data, loose)
     first, second = steps
     assert (first.points, first.transferred) == (second.points, second.transferred)
@@ -234,3 +246,63 @@ def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
     reached = value(source, h)
     assert reached == pytest.approx(min(first.value, second.value), rel=1e-9)
     assert JointSettings().starts == (1e-4,)
+
+
+def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
+    """All forms are searched on the same labels; the error is that of labels left out."""
+    settings = replace(SETTINGS, sizes=(6, 12), evaluations=(12, 4), forms=tuple(FORMS.values()))
+    h, steps = find_hyperparameters(data, settings)
+    *searched, one, two = steps
+    assert [s.form for s in searched] == [str(form) for form in FORMS.values()]
+    assert {(s.stage, s.points) for s in searched} == {("source", 6)}
+    likely = sorted(searched, key=lambda step: step.value)[:2]
+    assert [(s.stage, s.form) for s in (one, two)] == [("ladder", s.form) for s in likely]
+    assert str(h.form) == min((one, two), key=lambda step: step.left_out).form
+    alone, _ = find_hyperparameters(data, replace(settings, forms=(h.form,)))
+    np.testing.assert_array_equal(logarithms(h), logarithms(alone))
+    assert solve(data, h).processes[0].kernel.form == h.form
+    assert sum(s.evaluations for s in steps) <= sum(settings.budget)
+    order = np.random.default_rng(0).permutation(len(data))[:12]
+    errors = []
+    for left in order:
+        rest, label = np.setdiff1d(order, left), data.select(np.array([left])).in_form(h.form)
+        system = JointSystem(data.select(rest), h)
+        found = gradients_by(system, label)
+        errors.append(np.abs(found - label.gradients[0]).mean())
+    assert min(s.left_out for s in (one, two)) == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def gradients_by(system, label):
+    """Gradient (D,) at the point of a label, by its covariances with all observations."""
+    found = 0.0
+    for a, points in enumerate(label.points):
+        own, _, some = system.data.observed(a)
+        how = system.theta[a], 1
+        by_gradients = np.zeros((label.gradients.size, system.gradient_weights.size))
+        add_gradient_block(by_gradients, points, some, *how[:1], 1.0, 1)
+        by_energies = mixed_block(own, points, *how)
+        found = found + system.hyperparameters.variance[a] * (
+            by_gradients @ system.gradient_weights.ravel()
+            + system.energy_weights[a].ravel() @ by_energies
+        )
+    return found
+
+
+def test_bounds_of_inverse_distances_are_those_of_distances(data):
+    """What 1/R changes by is smaller by R^2, and theta is larger by its square."""
+    inverse = data.in_form(FORMS["rbf-inverse"])
+    for unit, points, other in zip(
+        feature_units(inverse), data.points, inverse.points, strict=True
+    ):
+        of_column = unit[points.feature]
+        slopes = np.linalg.norm(other.slopes, axis=3) / np.linalg.norm(points.slopes, axis=3)
+        np.testing.assert_allclose(slopes.mean(axis=(0, 1)), of_column, rtol=1e-8)
+    assert all((unit == 1).all() for unit in feature_units(data))
+    settings = JointSettings(bounds=(0.02, 0.05), sizes=(8,), evaluations=(10,), forms=(
+        FORMS["rbf-inverse"],
+    ))
+    h, _ = find_hyperparameters(data, settings)
+    for theta, unit, c in zip(h.theta, feature_units(inverse), data.classes, strict=True):
+        alike = unit == unit[c.tie]  # features that images exchange have one bound
+        like = (theta * unit**2)[alike]
+        assert (like > 0.02 * (1 - 1e-9)).all() and (like < 0.05 * (1 + 1e-9)).all()

@@ -12,7 +12,7 @@ from ase_fflux.learn.joint.training import solve
 from ase_fflux.learn.joint.uncertainty import Posterior
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
-from ase_fflux.model.kernels import Kernel
+from ase_fflux.model.kernels import FORMS, USUAL, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, shared_model
 from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
@@ -26,7 +26,9 @@ MOLECULES = {"water": ("OHH", [8, 1, 1], WATER), "CH3F": ("CFHHH", [6, 9, 1, 1, 
 ENERGY_NOISE, GRADIENT_NOISE, TOTAL_NOISE = 2e-3, 1e-3, 3e-3
 
 
-def make(molecule, symmetric=True, n=6, seed=0, with_energies=None, with_total=()):
+def make(
+    molecule, symmetric=True, n=6, seed=0, with_energies=None, with_total=(), form=USUAL
+):
     """A model whose last label has no gradient."""
     symbols, numbers, shape = MOLECULES[molecule]
     rng = np.random.default_rng(seed)
@@ -43,12 +45,14 @@ def make(molecule, symmetric=True, n=6, seed=0, with_energies=None, with_total=(
     processes = []
     for atoms in symmetry.classes(alf):
         theta = rng.uniform(0.05, 0.3, n_features(len(shape)))[atoms.tie]
+        if form.inverse:
+            theta[distances(len(theta))] *= 20.0
         weights = rng.normal(size=(1, len(atoms.atoms), n))
         if totals is not None:
             weights[:, :, np.setdiff1d(np.arange(n), having)] = 0.0
             weights += totals.weights
         processes.append(SharedProcess(
-            atoms, (ENERGY,), Kernel.periodic_on_phi(theta), np.zeros(1), weights, 1e-6,
+            atoms, (ENERGY,), Kernel.periodic_on_phi(theta, form), np.zeros(1), weights, 1e-6,
             rng.uniform(0.2, 0.6),
         ))
     shared = Shared(
@@ -176,6 +180,8 @@ class Dense:
     ("water", False, {}), ("water", True, {}), ("CH3F", False, {}), ("CH3F", True, {}),
     ("CH3F", True, dict(with_energies=[], with_total=range(6))),
     ("water", True, dict(with_energies=[0, 2, 3], with_total=[1, 2, 4])),
+    ("water", True, dict(form=FORMS["rbf-inverse"])),
+    ("CH3F", True, dict(with_energies=[], with_total=range(6), form=FORMS["rq-inverse"])),
 ])
 def test_covariance_by_definition(molecule, symmetric, options):
     model = make(molecule, symmetric, **options)
@@ -395,8 +401,8 @@ def test_the_factorisation_is_announced(caplog):
 
 @pytest.mark.parametrize("options", [
     {}, dict(with_energies=[], with_total=range(6)),
-    dict(with_energies=[0, 2, 3], with_total=[1, 2, 4]),
-], ids=["energies", "totals", "mixture"])
+    dict(with_energies=[0, 2, 3], with_total=[1, 2, 4]), dict(form=FORMS["rq-inverse"]),
+], ids=["energies", "totals", "mixture", "form"])
 @pytest.mark.parametrize("molecule", MOLECULES)
 def test_covariance_of_energies_at_several_geometries(molecule, options):
     model = make(molecule, **options)
