@@ -15,10 +15,11 @@ from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.model.kernels import USUAL
 from ase_fflux.training import joint as task
 from ase_fflux.training.joint import JointTrainer, JointTraining
 
-SEARCH = JointSettings(sizes=(10, 20), evaluations=(20, 5))
+SEARCH = JointSettings(sizes=(10, 20), evaluations=(20, 5), forms=(USUAL,))
 MOMENTS = TrainingSettings(optimiser=LBFGS(budget=10), transfer=None)
 TRAINING = JointTraining(SEARCH, MOMENTS)
 
@@ -206,8 +207,8 @@ def test_record_is_plain_json_without_times(trainer, energies):
     assert record["gradients"] == 24 and record["symmetry_operations"] == 6
     assert record["moments"]["which"] == "shared"
     source, rung = record["steps"]
-    assert source.startswith("source: 10 labels, ") and source.endswith(", from nothing")
-    assert rung.startswith("ladder: 20 labels, ") and rung.endswith(", from source")
+    assert source.startswith("source: 10 labels, ") and ", from nothing; exponential" in source
+    assert rung.startswith("ladder: 20 labels, ") and ", from source; " in rung
 
 
 def test_memory_decides_how_many_gradients_are_used(labels, minimum, energies):

@@ -269,7 +269,7 @@ def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
         system = JointSystem(data.select(rest), h)
         found = gradients_by(system, label)
         errors.append(np.abs(found - label.gradients[0]).mean())
-    assert min(s.left_out for s in (one, two)) == pytest.approx(np.mean(errors), rel=1e-5)
+    assert min(s.left_out for s in (one, two)) == pytest.approx(np.mean(errors), rel=1e-3)
 
 
 def gradients_by(system, label):
