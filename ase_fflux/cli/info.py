@@ -110,6 +110,10 @@ def _summary(model) -> str:
     else:
         data = f"{len(model.geometries)} labels, {_with_gradients(model)} of them with gradients"
     energies = "total energies (atomic ones latent)" if model.latent else "energies"
+    if model.prior is not None:
+        kind = "difference of total energies (of atomic ones latent)"
+        energies = (f"{kind if model.latent else 'difference of energies'} to the prior "
+                    f"{model.prior.model.name}")
     return f"{formula}, {len(model.symbols)} atoms, {energies}, {moments}, {data}"
 
 
@@ -136,10 +140,24 @@ def _description(model, path) -> list[str]:
     table = aligned(rows)
     where = ("geometries" if model.geometries is not None else "features only, without geometries")
     return [
-        f"{model.name} ({path})", _summary(model), f"training data: {where}", "",
+        f"{model.name} ({path})", _summary(model), f"training data: {where}", *_prior(model), "",
         "atoms (numbered from 1) with their local frames and properties", *table, "",
         *(_shared(model, labels) if model.shared is not None else []),
         "provenance", *(_entries(model.provenance, "  ") or ["  not recorded"]),
+    ]
+
+
+def _prior(model) -> list[str]:
+    """What the model stands on top of."""
+    if model.prior is None:
+        return []
+    known = model.prior.record()
+    of_prior = "the prior's" if model.of_moments is not model else "its own"
+    return [
+        f"prior: {known['model']} ({known['label_source']}), {_summary(model.prior.model)}",
+        f"  sha256 {known['sha256']}",
+        f"  energies are the sum of both, moments are {of_prior}; error bars are of the difference",
+        *_prior(model.prior.model),
     ]
 
 

@@ -30,6 +30,7 @@ example:
   fflux train water-build/labels.xyz --gradients -o water.fflux --test water-build/test.xyz
   fflux train water-build/labels.xyz -o water.fflux --test water-build/test.xyz
   fflux train rmd17_ethanol.npz --gradients --labels 50 -o ethanol.fflux
+  fflux train dear.xyz --gradients --prior cheap.fflux -o better.fflux
   fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,3,2 --test METHANOL_C1_VALIDATION_SET.csv
 
 The working folder OUTPUT-train keeps every finished model: training that was interrupted goes on
@@ -65,6 +66,10 @@ def add_parser(subparsers) -> None:
         " below concern the moments (default: energies alone, each atom by itself)")
     add("--no-symmetry", action="store_true",
         help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
+    add("--prior", metavar="MODEL",
+        help="with --gradients, learn the difference to this model of the same molecule, such as "
+        "one of a cheap level: few labels then do. The bundle holds both and predicts their sum "
+        "(default: none)")
     add("--memory", type=options.positive, metavar="GB",
         help="with --gradients, what the training may use; gradients that do not fit are left out, "
         "with a warning (default: half of the machine's)")
@@ -143,7 +148,7 @@ def _train(args: argparse.Namespace, until_done: ExitStack) -> int:
         until_done.enter_context(held(prefix_of(output), args.command))
         return train_gradients(args, data, output, settings)
     for name, value in (
-        ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
+        ("--no-symmetry", args.no_symmetry), ("--memory", args.memory), ("--prior", args.prior),
         ("--joint-kernel", args.joint_kernel),
     ):
         if value:
@@ -273,7 +278,7 @@ _OBJECTIVES = {
 def _read(args, seed):
     """Data of the inputs, which are of one kind."""
     from ase_fflux.cli.data_options import reading_of
-    from ase_fflux.training.inputs import read_labels, read_sets
+    from ase_fflux.training.inputs import FEWEST, FEWEST_WITH_PRIOR, read_labels, read_sets
 
     if args.test and args.hold_out:
         raise FFLUXError("--test and --hold-out exclude each other: leave one of them out")
@@ -307,7 +312,7 @@ def _read(args, seed):
         raise FFLUXError("--alf is for CSV files: labels have local frames chosen for them")
     return read_labels(
         files[0], tests[0] if tests else None, args.hold_out, seed, geometry, reading, args.labels,
-        args.gradients,
+        args.gradients, FEWEST if args.prior is None else FEWEST_WITH_PRIOR,
     )
 
 

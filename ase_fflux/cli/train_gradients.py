@@ -21,6 +21,7 @@ from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.model.kernels import FORMS
 from ase_fflux.training.inputs import TrainingData
 from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.training.prior import read_prior
 from ase_fflux.training.run import claim, digest, prefix_of
 
 _SUFFIXES = "-train.log", "-train.json"
@@ -56,10 +57,15 @@ def train_gradients(
     training = JointTraining(
         energies, settings, args.moments, not args.no_symmetry, args.memory,
     )
+    reference = data.reference.positions / BOHR
+    prior = None
+    if args.prior is not None:
+        prior = read_prior(args.prior, data.dataset.symbols, reference)
     asked = {
         "gradients": True, "settings": settings.record(), "moments": args.moments,
         "energies": training.energies.record(), "symmetry": training.symmetry,
         "hold_out": args.hold_out, "labels": args.labels, "reading": reading_of(args),
+        "prior": None if prior is None else prior.sha256,
         "inputs_sha256": {
             file: digest(Path(file)) for file in (*args.input, *(args.test or []))
         },
@@ -67,7 +73,7 @@ def train_gradients(
     claim(folder, asked)
     for message in data.warnings:
         warnings.warn(message, FFLUXWarning, stacklevel=1)
-    trainer = JointTrainer(data.dataset, data.reference.positions / BOHR, training, folder)
+    trainer = JointTrainer(data.dataset, reference, training, folder, prior=prior)
     print(trainer.plan)
     try:
         energies = trainer.solve(trainer.hyperparameters(options.progress))

@@ -63,7 +63,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help="range of theta = 1/(2 length scale^2), in 1/bohr^2 or 1/radian^2; a lower HIGH keeps "
         "length scales long, for better forces and wavenumbers of small molecules (default: "
         f"{usual.bounds[0]:g} {usual.bounds[1]:g})")
-    add("--prior", type=options.positive, metavar="WIDTH",
+    add("--theta-prior", type=options.positive, metavar="WIDTH",
         help="hold ln(theta) near the spread of the data by a normal prior of this standard "
         "deviation, 2 for instance; for few points with many features (default: none)")
     add("--seed", type=_seed, default=usual.seed, metavar="S",
@@ -116,7 +116,7 @@ def settings_of(args: argparse.Namespace) -> TrainingSettings:
     transfer = Transfer(**{_TRANSFER[name]: value for name, value in given.items()})
     return TrainingSettings(
         noise=args.noise, learn_noise=args.learn_noise, bounds=tuple(args.bounds),
-        kernel=args.kernel, objective=args.objective, prior=args.prior,
+        kernel=args.kernel, objective=args.objective, prior=args.theta_prior,
         optimiser=optimiser() if args.budget is None else optimiser(budget=args.budget),
         transfer=transfer if args.protocol == "tl" else None, seed=args.seed,
     )

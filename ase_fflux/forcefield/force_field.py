@@ -161,7 +161,7 @@ class ForceField:
         Those of energies, and where molecules interact those of moments and of their adjoint.
         """
         species = self._species[0]
-        return species.energies.flops + (species.moments.flops if with_moments else 0)
+        return species.flops + (species.moments.flops if with_moments else 0)
 
     def evaluate(
         self, positions, numbers, cell=None, pbc=None, assignment=None, moments=False,

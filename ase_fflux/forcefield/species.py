@@ -50,19 +50,30 @@ def project_charges(moments, total):
 
 
 class Species:
-    """A model with its processes laid out for evaluation."""
+    """A model with its processes laid out for evaluation.
+
+    Where it stands on top of a prior, energies are those of two sweeps, and a geometry is covered
+    as far as both cover it.
+    """
 
     def __init__(self, model: MoleculeModel):
         self.model = model
-        self.n_moments = n_moments(model.rank)
+        self.n_moments, self._charge = n_moments(model.rank), model.of_moments.charge
+        self.prior = None if model.prior is None else Species(model.prior.here)
         self.energies = pack(model.alf, model.processes, {ENERGY: 0})
         self.moments = self._packed(self.n_moments)
         self._moments = {self.n_moments: self.moments}
 
+    @property
+    def flops(self) -> int:
+        """Operations that the energies of a molecule take at least, see `Pack.flops`."""
+        return self.energies.flops + (0 if self.prior is None else self.prior.flops)
+
     def _packed(self, n: int):
         """Processes of the first n moments."""
         slots = {name: i for i, name in enumerate(MOMENT_NAMES[:n])}
-        return pack(self.model.alf, self.model.processes, slots)
+        model = self.model.of_moments
+        return pack(model.alf, model.processes, slots)
 
     def _moments_to(self, n: int):
         """`_packed`, kept."""
@@ -88,15 +99,25 @@ class Species:
         """
         seeds = np.zeros((*atoms.shape, 1))
         seeds += 1.0  # np.ones takes longer
-        return self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient,
-                         threads=threads)
+        swept = self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient,
+                          threads=threads)
+        if self.prior is None:
+            return swept
+        below = self.prior.add_energies(coordinates, atoms, numbers, gradient, threads)
+        return Swept(
+            swept.values + below.values, swept.frames,
+            np.maximum(swept.exponents, below.exponents),
+        )
 
     def distances(self, coordinates, atoms, numbers) -> np.ndarray:
         """(M,) sum over atoms of the smallest exponent to a training point."""
         seeds = np.ones((*atoms.shape, 1))
-        return self._run(
+        found = self._run(
             self.energies, VALUES, coordinates, atoms, numbers, seeds
         ).exponents.sum(axis=1)
+        if self.prior is None:
+            return found
+        return found + self.prior.distances(coordinates, atoms, numbers)
 
     def moments_at(
         self, coordinates, atoms, numbers, rank: int, with_adjoint: bool, threads: int = 1,
@@ -116,8 +137,8 @@ class Species:
         found = self._run(
             packed, VALUES, coordinates, atoms, numbers, seeds, kept=kept, threads=threads
         )
-        if self.model.charge is not None:
-            project_charges(found.values, self.model.charge)
+        if self._charge is not None:
+            project_charges(found.values, self._charge)
         return Moments(found.values, found.frames, kept)
 
     def add_adjoint(
@@ -134,7 +155,7 @@ class Species:
         torques : (M, N, 3) array
             dE/d omega of the frames, along their axes.
         """
-        if self.model.charge is not None:
+        if self._charge is not None:
             project_charges(seeds, 0)
         packed = self._moments_to(moments.local.shape[2])
         stage = ADJOINT if moments.kept.size or not packed.n_kept else SLOPES

@@ -63,6 +63,14 @@ but that ``totals`` may be null:
     For each also ``inverse``, whether distances enter as 1/R, and ``rational``, whether it is the
     rational quadratic kernel.
 
+Version 6, trained on top of a prior; the rest as in version 5:
+
+``prior``, in the header
+    ``atoms`` (N), the number in this molecule of each atom of the prior, and ``sha256`` of
+``prior.fflux``
+    The bundle of the prior as it is: energies are the sum of both, moments the prior's where the
+    processes give none.
+
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
 bytes.
@@ -82,6 +90,7 @@ from ase_fflux.formats.bundle_reader import (
     CHECKED,
     FORMAT,
     HEADER,
+    PRIOR,
     BundleReader,
     expanded,
     first_inputs,
@@ -112,8 +121,22 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
     Raises
     ------
     ModelError
-        If the file exists or cannot be written, the provenance is not JSON, or processes trained
-        on gradients are not in their compact form.
+        If the file exists or cannot be written, and what `bundle_content` raises.
+    """
+    try:
+        write_bytes(path, bundle_content(model), new=not replace)
+    except FFLUXError as error:
+        raise ModelError(str(error)) from None
+
+
+def bundle_content(model: MoleculeModel) -> bytes:
+    """What a bundle's file holds.
+
+    Raises
+    ------
+    ModelError
+        If the provenance is not JSON, or processes trained on gradients or on top of a prior are
+        not in their compact form.
     """
     arrays = {"reference_geometry": model.reference_geometry}
     if model.geometries is not None:
@@ -126,10 +149,19 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
         version = 2 if model.shared.moment_geometries is None else 3
         if model.shared.totals is not None:
             version = 4
-        if _in_other_forms(model):
-            version = 5
+        if _tells_forms(model):
+            version = 5 if model.prior is None else 6
         if version > 3:
             content["moment_geometries"] = model.shared.moment_geometries is not None
+    if model.prior is not None:
+        if model.shared is None:
+            raise ModelError(
+                f"{model.name}: a model on top of a prior is stored in the compact form of "
+                "`MoleculeModel.shared` alone; make it by `JointTrainer`"
+            )
+        content["prior"] = {
+            "atoms": np.asarray(model.prior.atoms).tolist(), "sha256": model.prior.sha256,
+        }
     header = {
         "format": FORMAT, "version": version, "name": model.name,
         "symbols": list(model.symbols), "alf": np.asarray(model.alf).tolist(),
@@ -147,14 +179,16 @@ def write_bundle(path: str | Path, model: MoleculeModel, *, replace: bool = Fals
             array = np.ascontiguousarray(array, dtype="<f8")
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
             _add(made, f"{name}.npy", content.getvalue())
-    try:
-        write_bytes(path, bundle.getvalue(), new=not replace)
-    except FFLUXError as error:
-        raise ModelError(str(error)) from None
+        if model.prior is not None:
+            _add(made, PRIOR, model.prior.bundle)
+    return bundle.getvalue()
 
 
-def _in_other_forms(model: MoleculeModel) -> bool:
-    return any(process.kernel.form != USUAL for process in model.shared.processes)
+def _tells_forms(model: MoleculeModel) -> bool:
+    """Whether forms are told: those of a model on top of a prior always are."""
+    return model.prior is not None or any(
+        process.kernel.form != USUAL for process in model.shared.processes
+    )
 
 
 def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
@@ -188,9 +222,9 @@ def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
 
 
 def _shared(model: MoleculeModel, arrays: dict) -> dict:
-    """The same for versions 2 to 5."""
+    """The same for versions 2 to 6."""
     shared = model.shared
-    formed = _in_other_forms(model)
+    formed = _tells_forms(model)
     totals = {"totals": None} if formed else {}
     if shared.totals is not None:
         arrays["total_weights"] = shared.totals.weights
@@ -258,6 +292,11 @@ def read_bundle(path: str | Path) -> MoleculeModel:
     return _read(Path(path), BundleReader.model)
 
 
+def read_content(content: bytes) -> MoleculeModel:
+    """The model of a bundle's content; raises as `read_bundle`."""
+    return _opened(content, "the bundle", BundleReader.model)
+
+
 def read_header(path: str | Path) -> dict:
     """What ``header.json`` of a bundle says, in a few milliseconds; raises as `read_bundle`."""
     return _read(Path(path), lambda reader: reader.header)
@@ -270,6 +309,10 @@ def _read(path: Path, what):
         raise ModelError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
+    return _opened(content, path, what)
+
+
+def _opened(content: bytes, path, what):
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ModelError(
             f"{path} is not a bundle, or a truncated one: fetch it again or rebuild it"

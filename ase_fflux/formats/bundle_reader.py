@@ -1,29 +1,31 @@
 """What is read from a bundle, checked; the format is described in `ase_fflux.formats.bundle`."""
 
+import hashlib
 import zipfile
 
 import numpy as np
 from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import ModelError
-from ase_fflux.base.store import parse_json, read_array
+from ase_fflux.base.store import archive, parse_json, read_array
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.alf import check_alf
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
+from ase_fflux.model.prior import Prior
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
-VERSION = 5
+VERSION = 6
 """The newest that is read and written."""
 CHECKED = 3
 """Labels whose predictions are repeated on reading."""
-HEADER = "header.json"
+HEADER, PRIOR = "header.json", "prior.fflux"
 
 
 def expanded(model: MoleculeModel, process: SharedProcess) -> GaussianProcess:
@@ -164,7 +166,7 @@ class BundleReader:
                  f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
-        """A model of version 2 to 5."""
+        """A model of version 2 to 6."""
         header = self.header
         _require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
@@ -194,7 +196,7 @@ class BundleReader:
         )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
-            header["provenance"], self.charge,
+            header["provenance"], self.charge, self.prior(),
         )
         for g, process in enumerate(processes):
             gp = expanded(model, process)
@@ -202,6 +204,24 @@ class BundleReader:
                 g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
             )
         return model
+
+    def prior(self) -> Prior | None:
+        """What the model stands on top of."""
+        if self.header["version"] < 6:
+            return None
+        content, bundle = self.header["prior"], self.archive.read(PRIOR)
+        _require(hashlib.sha256(bundle).hexdigest() == content["sha256"],
+                 "the prior is not the one that the model was trained with")
+        with archive(bundle) as opened:
+            prior = BundleReader(opened).model()
+        atoms = np.array(content["atoms"])
+        _require(
+            atoms.dtype.kind == "i" and np.array_equal(np.sort(atoms), range(self.n_atoms))
+            and len(prior.symbols) == self.n_atoms
+            and all(self.symbols[i] == s for i, s in zip(atoms, prior.symbols, strict=True)),
+            "the atoms of the prior are not the model's",
+        )
+        return Prior(prior, atoms, bundle)
 
     def totals(self) -> Totals | None:
         """What was trained on total energies."""
@@ -271,7 +291,7 @@ class BundleReader:
     def shared_process(
         self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
     ) -> SharedProcess:
-        """Process g of version 2 to 5."""
+        """Process g of version 2 to 6."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
         _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")

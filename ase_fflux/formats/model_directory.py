@@ -221,6 +221,7 @@ def in_own_features(process: AtomProcess) -> AtomProcess:
 
 def require_plain_weights(model: MoleculeModel) -> None:
     """Raise the ModelError that says what to do with a model that these files cannot hold."""
+    require_no_prior(model)
     require_known_kernels(model)
     if any(process.gp.derivative_weights is not None for process in model.processes):
         raise ModelError(
@@ -237,6 +238,15 @@ def require_known_kernels(model: MoleculeModel) -> None:
         raise ModelError(
             f"{model.name} has kernels that .model files do not know ({', '.join(sorted(forms))}): "
             "`fflux train LABELS --gradients --joint-kernel rbf` makes one that they can hold"
+        )
+
+
+def require_no_prior(model: MoleculeModel) -> None:
+    """Raise the ModelError for a model that is the sum of two."""
+    if model.prior is not None:
+        raise ModelError(
+            f"{model.name} stands on top of the prior {model.prior.model.name}, and .model files "
+            "hold one process for an energy, not the sum of two: only its bundle has both"
         )
 
 

@@ -1,6 +1,7 @@
 """What a trained model of a molecule is, whatever file it came from."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from ase_fflux.model.frames import features
 from ase_fflux.model.multipoles import MOMENT_NAMES
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, transformed
+
+if TYPE_CHECKING:  # which stands on this file
+    from ase_fflux.model.prior import Prior
 
 ENERGY = "iqa"
 """Name of the atomic energy among the properties."""
@@ -90,6 +94,9 @@ class MoleculeModel:
     charge : int, optional
         Total charge of the molecule, to which the predicted atomic charges are made to sum; by
         default they are left as they are.
+    prior : Prior, optional
+        The model that this one was trained on top of: energies are the sum of both, moments are
+        the prior's where ``processes`` have none.
     """
 
     name: str
@@ -101,6 +108,7 @@ class MoleculeModel:
     provenance: dict = field(default_factory=dict)
     shared: Shared | None = None
     charge: int | None = None
+    prior: "Prior | None" = None
 
     def __repr__(self) -> str:
         moments = f"moments to rank {self.rank}" if self.rank >= 0 else "no moments"
@@ -109,7 +117,8 @@ class MoleculeModel:
         source = self.provenance.get("label_source")
         return (
             f"<MoleculeModel {self.name}: {''.join(self.symbols)}, energies and {moments}, {data}"
-            f"{f' of {source}' if source else ''}>"
+            f"{f' of {source}' if source else ''}"
+            f"{'' if self.prior is None else f', on top of {self.prior.model!r}'}>"
         )
 
     def __reduce__(self):
@@ -119,7 +128,7 @@ class MoleculeModel:
         # the images of all points are computed again on arrival: a tenth of the size or less
         return shared_model, (
             self.name, self.symbols, self.alf, shared, self.reference_geometry, self.geometries,
-            self.provenance, self.charge,
+            self.provenance, self.charge, self.prior,
         )
 
     @property
@@ -141,8 +150,20 @@ class MoleculeModel:
         return max(1.0 - 2.0 * (1.0 - tested), 0.0)
 
     @property
+    def of_moments(self) -> "MoleculeModel":
+        """The model whose processes give the moments: this one, or its prior."""
+        if self.prior is None or self._own_rank >= 0:
+            return self
+        return self.prior.here.of_moments
+
+    @property
     def rank(self) -> int:
         """Highest multipole rank for which every atom has all moments; -1 without charges."""
+        return self.of_moments._own_rank
+
+    @property
+    def _own_rank(self) -> int:
+        """The same of the model's own processes."""
         have = [{p for q in self.processes if q.atom == a for p in q.properties}
                 for a in range(len(self.symbols))]
         rank = -1
@@ -156,7 +177,7 @@ class MoleculeModel:
 def shared_model(
     name: str, symbols: tuple[str, ...], alf: np.ndarray, shared: Shared,
     reference_geometry: np.ndarray, geometries: np.ndarray, provenance: dict | None = None,
-    charge: int | None = None,
+    charge: int | None = None, prior: "Prior | None" = None,
 ) -> MoleculeModel:
     """A model whose equivalent atoms share processes; parameters as of `MoleculeModel`.
 
@@ -179,7 +200,7 @@ def shared_model(
         charge = total_charge(processes, geometries[:_CHARGED], alf)
     return MoleculeModel(
         name, symbols, alf, tuple(processes), reference_geometry, geometries, provenance or {},
-        shared, charge,
+        shared, charge, prior,
     )
 
 

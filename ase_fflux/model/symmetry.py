@@ -170,15 +170,20 @@ def reflection_signs(properties: Sequence[str]) -> np.ndarray:
     ])
 
 
-def feature_order(permutation: np.ndarray, alf: np.ndarray, first: int, atom: int) -> np.ndarray:
+def feature_order(
+    permutation: np.ndarray, alf: np.ndarray, first: int, atom: int,
+    there: np.ndarray | None = None,
+) -> np.ndarray:
     """(F,) for every feature of ``first``, that of ``atom`` which an operation puts in its place.
 
-    ``permutation`` (N,) takes ``first`` and its frame to ``atom`` and its frame in alf (N, 3).
+    ``permutation`` (N,) takes ``first`` and its frame in alf (N, 3) to ``atom`` and its frame in
+    ``there`` (N, 3), by default alf as well.
     """
     n_atoms = len(alf)
     if n_atoms == 2:
         return np.zeros(1, dtype=int)
-    place = {n: i for i, n in enumerate(n for n in range(n_atoms) if n not in alf[atom])}
+    frame = (alf if there is None else there)[atom]
+    place = {n: i for i, n in enumerate(n for n in range(n_atoms) if n not in frame)}
     others = [n for n in range(n_atoms) if n not in alf[first]]
     triples = [3 + 3 * place[int(permutation[n])] + np.arange(3) for n in others]
     return np.concatenate([np.arange(3), *triples])

@@ -26,6 +26,8 @@ from ase_fflux.training.molecule import molecule_targets
 
 FEWEST = 10
 """Training points below which nothing is trained."""
+FEWEST_WITH_PRIOR = 3
+"""Labels that a model on top of a prior needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,7 @@ class TrainingData:
 def read_labels(
     path: Path, test: Path | None, hold_out: float, seed: int, geometry: Atoms | None,
     reading: Mapping | None = None, count: int | None = None, latent: bool = False,
+    fewest: int = FEWEST,
 ) -> TrainingData:
     """Read a labelled dataset.
 
@@ -150,6 +153,8 @@ def read_labels(
         How many labels are trained on, chosen at random; all by default.
     latent : bool
         Whether total energies and gradients do, without atomic energies.
+    fewest : int
+        Labels that are needed.
 
     Raises
     ------
@@ -189,7 +194,7 @@ def read_labels(
             )
         chosen = np.random.default_rng([seed, count]).permutation(len(training))[:count]
         training = training.select(np.sort(chosen))
-    _enough(path, len(training))
+    _enough(path, len(training), fewest)
     if geometry is None:
         lowest = training.geometries[int(np.argmin(training.energies))]
         geometry = Atoms(training.symbols, lowest * BOHR)
@@ -324,10 +329,10 @@ def _at_random(count: int, seed: int) -> str:
     return f"{count} points at random, seed {seed}" if count else "none"
 
 
-def _enough(path: Path, count: int) -> None:
-    if count < FEWEST:
+def _enough(path: Path, count: int, fewest: int = FEWEST) -> None:
+    if count < fewest:
         raise TrainingError(
-            f"{path}: {count} training points are too few, at least {FEWEST} are needed"
+            f"{path}: {count} training points are too few, at least {fewest} are needed"
         )
 
 

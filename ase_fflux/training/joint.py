@@ -17,16 +17,19 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import JointData, joint_data
+from ase_fflux.learn.joint.seeded import FEW, seeded_hyperparameters
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
 from ase_fflux.model.kernels import Form
 from ase_fflux.model.molecule import MoleculeModel, shared_model
+from ase_fflux.model.prior import Prior
 from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
+from ase_fflux.training.prior import difference, energy_scales
 from ase_fflux.training.shared_moments import moment_jobs, shared_moments
 
 SHARE = 0.5
@@ -86,6 +89,8 @@ class JointTrainer:
     moment_labels : Dataset, optional
         Labels that the moments learn from beside the others, such as of small displacements from
         the minima, which tell the derivatives of dipoles there.
+    prior : Prior, optional
+        What the model stands on top of: energies are learned as differences to it.
 
     Attributes
     ----------
@@ -107,7 +112,7 @@ class JointTrainer:
     def __init__(
         self, dataset: Dataset, reference: np.ndarray, training: JointTraining,
         folder: Path | None = None, source: np.ndarray | None = None,
-        moment_labels: Dataset | None = None,
+        moment_labels: Dataset | None = None, prior: Prior | None = None,
     ):
         if missing := dataset.missing(("energies", "gradients")):
             raise TrainingError(
@@ -120,6 +125,18 @@ class JointTrainer:
         self.symmetry, self.alf = symmetry_and_frames(
             dataset.symbols, self.reference, training.symmetry, dataset.geometries
         )
+        self.prior, self._observed = prior, dataset
+        if prior is not None:
+            self._observed = difference(dataset, prior)
+            # length scales of the prior mean something where features are the same
+            if np.array_equal(self.symmetry.carried_alf(prior.here.alf), prior.here.alf):
+                self.alf = np.asarray(prior.here.alf)
+        if len(dataset) < FEW and prior is not None and self._scales() is None:
+            raise TrainingError(
+                f"{len(dataset)} labels are too few to find length scales, and the prior "
+                f"{prior.model.name} has none that fit: give {FEW} labels, or a prior that "
+                "`fflux build` or `fflux train --gradients` made"
+            )
         self.threads = threads_here(cores())
         self.memory = training.memory
         if self.memory is None:
@@ -129,7 +146,7 @@ class JointTrainer:
 
     def observations(self, labels: np.ndarray) -> JointData:
         """What the joint process observes at some labels."""
-        d = self.dataset.select(labels)
+        d = self._observed.select(labels)
         return joint_data(
             d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
             source=None if self.source is None else self.source[labels], totals=d.energies,
@@ -141,9 +158,10 @@ class JointTrainer:
         energies, coupling = self.data.n_observed
         totals = len(self.data.with_total)
         parts = "latent atomic" if self.data.latent else f"{energies} atomic"
+        on_top = "" if self.prior is None else f" on top of {self.prior.model.name}"
         return (
-            f"{len(self.data)} labels, {len(self.symmetry)} symmetry operations: {parts} energies, "
-            f"{totals} totals and {coupling - totals} components of gradients, "
+            f"{len(self.data)} labels{on_top}, {len(self.symmetry)} symmetry operations: "
+            f"{parts} energies, {totals} totals and {coupling - totals} components of gradients, "
             f"{solution_cost(self.data).memory / 1e9:.2g} of {self.memory:g} GB, about "
             f"{max(self.seconds, 1.0):.0f} s on {self.threads} thread{'s'[:self.threads - 1]} to "
             "search and solve"
@@ -163,7 +181,7 @@ class JointTrainer:
     def hyperparameters(self, progress=silent) -> Hyperparameters:
         """Those of the energies, found or read from the folder."""
         settings = self.training.energies
-        d = self.dataset
+        d = self._observed
         trained_on = fingerprint(
             d.geometries.reshape(len(d), -1),
             np.hstack([
@@ -185,12 +203,30 @@ class JointTrainer:
                 advance(1)
 
             if known is None:
-                known = find_hyperparameters(self.data, settings, self.threads, on_step)
+                scales = self._scales() if len(d) < FEW else None
+                if scales is None:
+                    known = find_hyperparameters(self.data, settings, self.threads, on_step)
+                else:
+                    known = seeded_hyperparameters(
+                        self.data, settings, *scales, self.threads, on_step
+                    )
                 if path is not None:
                     _write(path, trained_on, *known)
             advance(total - done)
         found, self.steps = known
         return found
+
+    def _scales(self) -> tuple[list[np.ndarray], Form] | None:
+        """Theta of the prior's energies for each class, and the form of its kernels; None where
+        they are of other features."""
+        if self.prior is None or not np.array_equal(self.alf, self.prior.here.alf):
+            return None
+        shared = self.prior.model.shared
+        if shared is None or not any(p.variance > 0 for p in shared.processes):
+            return None
+        return energy_scales(
+            self.prior.here, [c.atoms[0] for c in self.symmetry.classes(self.alf)]
+        )
 
     def solve(self, hyperparameters: Hyperparameters, labels: np.ndarray | None = None):
         """The joint process of all labels, or of some (int array)."""
@@ -239,7 +275,7 @@ class JointTrainer:
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,
-            chosen(self.dataset.geometries),
+            chosen(self.dataset.geometries), prior=self.prior,
         )
 
     def record(self, energies: JointResult) -> dict:
@@ -247,6 +283,7 @@ class JointTrainer:
         return {
             "energies": self.training.energies.record(),
             "atomic_energies": "latent" if self.data.latent else "observed",
+            **({} if self.prior is None else {"prior": self.prior.record()}),
             "gradients": energies.n_gradients,
             "gradients_left_out": len(energies.gradient_weights) - energies.n_gradients,
             "memory_gb": self.memory,

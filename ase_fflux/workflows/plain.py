@@ -22,7 +22,7 @@ from scipy.linalg import cho_factor, cho_solve
 from ase_fflux.base.errors import FFLUXError, GeometryError, LabelError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
-from ase_fflux.formats.model_directory import require_known_kernels
+from ase_fflux.formats.model_directory import require_known_kernels, require_no_prior
 from ase_fflux.labels.sampling import molecular_dynamics
 from ase_fflux.learn.gp.pivoted import PivotedCholesky
 from ase_fflux.model.molecule import MoleculeModel
@@ -94,6 +94,7 @@ def plain_model(
         point has more images than ``max_points``, or
         if the model's own dynamics break the molecule.
     """
+    require_no_prior(model)
     if model.shared is None or not any(p.variance > 0 for p in model.shared.processes):
         raise FFLUXError(f"{model.name} was not trained on gradients: its weights are plain as is")
     require_known_kernels(model)

@@ -240,6 +240,26 @@ class _Recorded:
         return curvature
 
 
+def box(
+    likelihood: JointLikelihood, start: Hyperparameters, settings: JointSettings
+) -> np.ndarray:
+    """(2, H) lower and upper bounds of the logarithms of hyperparameters, for a search's start."""
+    low, high = likelihood.pack(start), likelihood.pack(start)
+    theta, variance, energy_noise, gradient_noise, total_noise = likelihood.parts
+    # bounds are those of features as they are in model files
+    units = replace(start, theta=[unit**2 for unit in feature_units(likelihood.data)])
+    units = likelihood.pack(units)[theta]
+    low[theta], high[theta] = (np.log(bound) - units for bound in settings.bounds)
+    low[variance] -= _FAR
+    high[variance] += _FAR
+    low[energy_noise] = np.log(settings.least_energy_noise)
+    low[gradient_noise] = np.log(settings.least_gradient_noise)
+    high[gradient_noise] = np.log(1e3 * settings.gradient_noise)
+    low[total_noise] = np.log(settings.least_total_noise)
+    high[total_noise] = np.log(1e3 * settings.total_noise)
+    return np.stack([low, high])
+
+
 class _Search:
     """The sources, the box of hyperparameters, and the record of the steps."""
 
@@ -250,20 +270,7 @@ class _Search:
         self.likelihood = JointLikelihood(data, threads)
         start = initial_hyperparameters(data, settings)
         self.start = self.likelihood.pack(start)
-        low, high = self.start.copy(), self.start.copy()
-        theta, variance, energy_noise, gradient_noise, total_noise = self.likelihood.parts
-        # bounds are those of features as they are in model files
-        units = replace(start, theta=[unit**2 for unit in feature_units(data)])
-        units = self.likelihood.pack(units)[theta]
-        low[theta], high[theta] = (np.log(bound) - units for bound in settings.bounds)
-        low[variance] -= _FAR
-        high[variance] += _FAR
-        low[energy_noise] = np.log(settings.least_energy_noise)
-        low[gradient_noise] = np.log(settings.least_gradient_noise)
-        high[gradient_noise] = np.log(1e3 * settings.gradient_noise)
-        low[total_noise] = np.log(settings.least_total_noise)
-        high[total_noise] = np.log(1e3 * settings.total_noise)
-        self.box = np.stack([low, high])
+        self.box = box(self.likelihood, start, settings)
 
     def _sizes(self):
         """Sizes up to that of the whole set, with their evaluations."""

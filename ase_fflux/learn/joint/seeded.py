@@ -1,0 +1,109 @@
+"""Hyperparameters of few labels, from those of a model that knows more.
+
+A handful of labels tells little of a hundred length scales. What is learned on top of a prior
+varies on the scales of the prior itself, so that these are the start of a short search, in which
+all classes of atoms have one variance.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+
+from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.machine import threads_of
+from ase_fflux.learn.gp.optimisers import LBFGS
+from ase_fflux.learn.gp.training import Step
+from ase_fflux.learn.joint.data import JointData
+from ase_fflux.learn.joint.likelihood import JointLikelihood
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.learn.joint.training import box, initial_hyperparameters
+from ase_fflux.model.kernels import Form
+
+FEW = 10
+"""Labels from which on a search of their own is better."""
+_EVALUATIONS = 12
+
+
+def seeded_hyperparameters(
+    data: JointData, settings: JointSettings, theta: list[np.ndarray], form: Form,
+    threads: int = 1, on_step: Callable[[str, int, int], None] | None = None,
+) -> tuple[Hyperparameters, tuple[Step, ...]]:
+    """Those of few labels.
+
+    Parameters
+    ----------
+    data, settings, threads, on_step
+        As in `find_hyperparameters`.
+    theta : list of (F,) arrays
+        What the search starts from, of each class.
+    form : Form
+        Of the kernels that they are of.
+
+    Raises
+    ------
+    TrainingError
+        Too few labels, or covariances that are not positive definite.
+    """
+    if len(data) < 2:
+        raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
+    begin = perf_counter()
+    data = data.in_form(form)
+    likelihood = JointLikelihood(data, threads)
+    start = initial_hyperparameters(data, settings)
+    start = replace(
+        start, theta=[np.maximum(t, settings.bounds[0]) for t in theta],
+        variance=np.full(len(theta), np.exp(np.log(start.variance).mean())),
+    )
+    objective = _OneVariance(likelihood, on_step)
+    low, high = (objective.reduced(end) for end in box(likelihood, start, settings))
+    try:
+        with threads_of(max(data.n_observed)):
+            found = LBFGS(budget=_EVALUATIONS).minimise(
+                objective, objective.reduced(likelihood.pack(start))[None], (low, high),
+                np.random.default_rng(0),
+            )
+    except TrainingError:  # of the optimiser, which finds no finite value to start from
+        raise TrainingError(
+            f"the covariance of {len(data)} labels is not positive definite: remove duplicate "
+            "labels or raise the noise levels"
+        ) from None
+    step = Step(
+        "few labels", len(data), len(objective.values), perf_counter() - begin,
+        objective.values[0], min(objective.values), "the prior's length scales", str(form),
+    )
+    return likelihood.unpack(objective.expanded(found.log_theta)), (step,)
+
+
+class _OneVariance:
+    """A likelihood as function of hyperparameters among which there is one variance."""
+
+    def __init__(self, likelihood: JointLikelihood, on_step):
+        self.likelihood, self.on_step = likelihood, on_step
+        self.variances = likelihood.parts[1]
+        self.values: list[float] = []
+
+    def reduced(self, x: np.ndarray) -> np.ndarray:
+        """Of the variances the first."""
+        return np.delete(x, np.arange(self.variances.start + 1, self.variances.stop))
+
+    def expanded(self, x: np.ndarray) -> np.ndarray:
+        """The inverse of `reduced`."""
+        first = self.variances.start
+        count = self.variances.stop - first
+        return np.concatenate([x[:first], np.full(count, x[first]), x[first + 1:]])
+
+    def value(self, x):
+        return self.value_and_gradient(x)[0]
+
+    def value_and_gradient(self, x):
+        value, gradient = self.likelihood.value_and_gradient(self.expanded(x))
+        self.values.append(value)
+        if self.on_step is not None:
+            self.on_step("few labels", len(self.likelihood.data), len(self.values))
+        first = self.variances.start
+        reduced = self.reduced(gradient)
+        reduced[first] = gradient[self.variances].sum()
+        return value, reduced

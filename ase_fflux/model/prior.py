@@ -1,0 +1,93 @@
+"""A model that another one of the same molecule is trained on top of: prior knowledge.
+
+A model trained with a prior learns the difference of its labels to that, and what it predicts is
+the sum of both. The prior stays as it is in its file, with its own local frames and symmetry; its
+atoms may stand in another order.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ase_fflux.model.molecule import AtomProcess, MoleculeModel
+from ase_fflux.model.symmetry import feature_order
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What a model of a molecule of N atoms is trained on top of.
+
+    Parameters
+    ----------
+    model : MoleculeModel
+        As its file has it.
+    atoms : (N,) int array
+        Atom i of the prior is atom ``atoms[i]`` of the molecule.
+    bundle : bytes
+        The content of its file.
+    """
+
+    model: MoleculeModel
+    atoms: np.ndarray
+    bundle: bytes
+
+    def __reduce__(self):
+        return Prior, (self.model, self.atoms, self.bundle)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the prior's file."""
+        return hashlib.sha256(self.bundle).hexdigest()
+
+    def record(self) -> dict:
+        """What it is, for a provenance; JSON-able."""
+        record = {
+            "model": self.model.name,
+            "label_source": self.model.provenance.get("label_source", "not recorded"),
+            "sha256": self.sha256,
+        }
+        if self.model.geometries is not None:
+            record["labels"] = len(self.model.geometries)
+        return record
+
+    @cached_property
+    def here(self) -> MoleculeModel:
+        """The prior, its atoms in the order of the molecule."""
+        return renumbered(self.model, self.atoms)
+
+
+def renumbered(model: MoleculeModel, atoms: np.ndarray) -> MoleculeModel:
+    """A model whose atom i is called ``atoms[i]``; without its compact form.
+
+    Parameters
+    ----------
+    model : MoleculeModel
+    atoms : (N,) int array
+        A permutation.
+    """
+    atoms, place = np.asarray(atoms), np.argsort(atoms)
+    alf = np.asarray(model.alf)[place]
+    alf = np.where(alf < 0, -1, atoms[alf])
+    orders = [
+        feature_order(atoms, model.alf, atom, int(atoms[atom]), alf) for atom in range(len(atoms))
+    ]
+    prior = model.prior
+    return replace(
+        model,
+        symbols=tuple(model.symbols[i] for i in place),
+        alf=alf,
+        processes=tuple(_renumbered(p, int(atoms[p.atom]), orders[p.atom])
+                        for p in model.processes),
+        reference_geometry=model.reference_geometry[place],
+        geometries=None if model.geometries is None else model.geometries[:, place],
+        shared=None,
+        prior=None if prior is None else replace(prior, atoms=atoms[prior.atoms]),
+    )
+
+
+def _renumbered(process: AtomProcess, atom: int, order: np.ndarray) -> AtomProcess:
+    """A process of an atom of another number, whose feature h has become ``order[h]``."""
+    own = order if process.order is None else order[process.order]
+    return replace(process, atom=atom, order=own)
