@@ -14,8 +14,8 @@ _DEAR_LABELS, _DEAR_FRAMES, _DEAR_STRIDE = 150, 50, 100.0
 
 _DESCRIPTION = """\
 Make a model for a molecule, from GFN2-xTB labels by default: optimise, sample, label, train, test
-on a separate trajectory, and report. All frames of FILE are taken as conformers; mirror images are
-added.
+on a separate trajectory, and report. All frames of FILE are taken as conformers, --conformers looks
+for others; mirror images are added.
 
 The model learns all atomic energies and the total gradient together, and equivalent atoms learn
 from each other. Options of training below concern the moments, or all with --energies-only.
@@ -32,7 +32,7 @@ Needs tblite, and PySCF for the latter: pip install 'ase-fflux[all]' 'ase-fflux[
 
 _EPILOG = """\
 example:
-  fflux build ethanol.xyz -o ethanol.fflux
+  fflux build ethanol.xyz -o ethanol.fflux --conformers
   fflux opt ethanol.xyz --model ethanol.fflux
 
 The working folder NAME-build keeps minima and labels (extended xyz). A build that was interrupted
@@ -61,6 +61,7 @@ def add_parser(subparsers) -> None:
         "-o", "--output", metavar="MODEL.fflux",
         help="bundle to write (default: FILE's name with .fflux in the current directory)",
     )
+    options.add_search(parser, asked=True)
     add = parser.add_argument
     add("--labels", type=options.natural, metavar="N",
         help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
@@ -137,7 +138,9 @@ def run(args: argparse.Namespace) -> int:
     )
     usual = _DEAR_LABELS if dear else _LABELS
     usual = _ENERGIES_ONLY if args.energies_only else usual
-    settings = BuildSettings(args.labels or usual, sampling, args.goal, args.stop)
+    settings = BuildSettings(
+        args.labels or usual, sampling, args.goal, args.stop, options.search_of(args)
+    )
     source = source_of(args, spin=args.spin)
     training = settings_of(args)
     if not args.energies_only:

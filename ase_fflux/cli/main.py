@@ -20,16 +20,17 @@ VERBS = {
     "opt": "optimise a geometry",
     "vib": "harmonic vibrations, infrared spectrum and thermochemistry",
     "ir": "infrared spectrum from dynamics, beside the harmonic one",
-    "md": "molecular dynamics, at constant energy, temperature or pressure",
+    "md": "dynamics at constant energy, temperature or pressure",
     "box": "fill a periodic box with molecules",
     "drive": "forces for i-PI and other programs through a socket",
     "rdf": "radial distribution functions of a trajectory",
     "scan": "the energy along a distance, an angle or a torsion",
     "neb": "the path between two minima and its barrier",
+    "conformers": "the minima of a molecule, found from one geometry",
     "build": "make a model for a molecule",
     "select": "the geometries of a pool that are worth a label",
     "label": "reference data of geometries, ab initio or semi-empirical",
-    "import": "labels from AIMAll, wave functions and other programs' data sets",
+    "import": "labels from AIMAll, wave functions and other data sets",
     "export": "labels in the formats of MACE and sGDML",
     "train": "train models on labels or training sets of your own",
     "test": "errors of a model against labelled data",
@@ -62,7 +63,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         prog="fflux",
         description="FFLUX machine-learned force fields: geometries, vibrations, models.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     result.add_argument("--version", action="version", version=f"fflux {__version__}")
@@ -78,6 +79,14 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         else:
             subparsers.add_parser(name, help=summary)
     return result
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """With room for the longest verb on its line, whose indentation argparse forgets."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog)
+        self._action_max_length = max(map(len, VERBS)) + 4
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -133,6 +133,33 @@ def add_uncertainty(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_search(parser: argparse.ArgumentParser, *, asked: bool) -> None:
+    """How conformers are looked for, and where it is ``asked`` for, whether they are."""
+    if asked:
+        parser.add_argument(
+            "--conformers", action="store_true",
+            help="look for other conformers first, with RDKit (pip install "
+            "'ase-fflux[conformers]') or without it by hot dynamics, and take all minima found",
+        )
+    parser.add_argument(
+        "--window", type=positive, metavar="E",
+        help="energy above the lowest conformer, in kJ/mol, up to which others are kept "
+        "(default: 40)",
+    )
+
+
+def search_of(args: argparse.Namespace):
+    """What `add_search` says; None where conformers are not looked for."""
+    from ase_fflux.labels.conformer_search import Search
+
+    if not getattr(args, "conformers", True):
+        if args.window is not None:
+            raise FFLUXError("--window goes with --conformers: add it, or leave --window out")
+        return None
+    given = {"seed": args.seed} | ({} if args.window is None else {"window": args.window})
+    return Search(**given)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Whether the summary is printed; the verb sets ``args.summary``."""
     parser.add_argument(

@@ -10,11 +10,13 @@ from ase.optimize import BFGS
 from ase_fflux.base.differences import central_differences, symmetrised
 from ase_fflux.base.errors import FFLUXWarning, LabelError
 from ase_fflux.base.outputs import silent
+from ase_fflux.base.stiffness import positive
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.sampling import imaginary_wavenumber, normal_modes
 from ase_fflux.labels.source import LabelSource
 from ase_fflux.model.symmetry import Symmetry
 from ase_fflux.topology import Pattern, superposition
+from ase_fflux.topology.superposition import deviations
 
 _SAME = 0.1
 """Angstrom; conformers closer than this are one."""
@@ -108,7 +110,7 @@ def _descend(
     waiting = [start]
     while waiting:
         atoms = _optimised(waiting.pop(0), source, name, fmax, steps, progress)
-        if any(_near(atoms, other) for other in (*saddles, *(m.atoms for m in below))):
+        if any(near(atoms, other) for other in (*saddles, *(m.atoms for m in below))):
             continue
         with progress(f"second derivatives, {name}", 1) as advance:
             hessian = source.hessian(atoms)
@@ -168,9 +170,7 @@ def _stiffness(atoms: Atoms, engine) -> np.ndarray:
         moved.positions = positions
         return -moved.get_forces().ravel()
 
-    matrix = symmetrised(central_differences(gradient, atoms.positions, 0.005))
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
+    return positive(symmetrised(central_differences(gradient, atoms.positions, 0.005)), _SOFTEST)
 
 
 def distinct(minima: list[Atoms], symmetry: Symmetry) -> list[int]:
@@ -189,21 +189,26 @@ def distinct(minima: list[Atoms], symmetry: Symmetry) -> list[int]:
 
 
 def _known(atoms: Atoms, found: list[Minimum]) -> bool:
-    return any(_near(atoms, other.atoms) for other in found)
+    return any(near(atoms, other.atoms) for other in found)
 
 
-def _near(atoms: Atoms, other: Atoms) -> bool:
+def near(atoms: Atoms, other: Atoms) -> bool:
     """Whether two conformers are one, equivalent atoms being exchanged if need be."""
     if superposition(atoms.positions, other.positions) <= _SAME:
         return True
     pattern = Pattern.from_geometry("", other.numbers, other.positions / BOHR)
     images = atoms.positions[pattern.automorphisms]
-    same = _same_handedness(pattern, images, other.positions)
-    return any(superposition(image, other.positions) <= _SAME for image in images[same])
+    images = images[same_handedness(pattern, images, other.positions)]
+    if not len(images):
+        return False
+    about = images - images.mean(axis=1, keepdims=True)
+    left = deviations(other.positions - other.positions.mean(axis=0), about)
+    return bool(np.sqrt((left**2).mean(axis=1)).min() <= _SAME)
 
 
-def _same_handedness(pattern: Pattern, images: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Which images (n, N, 3) have the handedness of a geometry at all centres."""
+def same_handedness(pattern: Pattern, images: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Which images (n, N, 3) have the handedness of a geometry at all centres with four
+    neighbours."""
     handedness = pattern.handedness(positions[None])[0]
     return (pattern.handedness(images) * handedness >= 0).all(axis=1)
 
@@ -221,11 +226,12 @@ def _mirror_order(atoms: Atoms) -> np.ndarray | None:
     """Which atom of the mirrored geometry takes the place of each in `mirror_image`."""
     pattern = Pattern.from_geometry("", atoms.numbers, atoms.positions / BOHR)
     images = (atoms.positions * [1, 1, -1])[pattern.automorphisms]
-    same = _same_handedness(pattern, images, atoms.positions)
+    same = same_handedness(pattern, images, atoms.positions)
     if not same.any():
         return None
-    distances = [superposition(image, atoms.positions) for image in images[same]]
-    return pattern.automorphisms[same][int(np.argmin(distances))]
+    about = images[same] - images[same].mean(axis=1, keepdims=True)
+    left = deviations(atoms.positions - atoms.positions.mean(axis=0), about)
+    return pattern.automorphisms[same][int(np.argmin((left**2).sum(axis=1)))]
 
 
 def _mirrored(minimum: Minimum) -> Minimum | None:

@@ -2,6 +2,7 @@
 
 ===================  =================================================================
 build.json           what was asked for; a folder of other settings is refused
+conformers.xyz       conformers that were looked for, if so, with energies of the engine
 minima.xyz           minima of the label source
 hessians.npz         its second derivatives there; calculated again where they are lost
 labels.xyz           training labels; more can be added later
@@ -27,6 +28,7 @@ from ase_fflux.base import store
 from ase_fflux.base.claims import claim
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import silent
+from ase_fflux.labels.conformer_search import Search, search_conformers
 from ase_fflux.labels.conformers import Minimum, minima, same_atoms
 from ase_fflux.labels.dataset import Dataset, append_labels, count_labels, read_dataset
 from ase_fflux.labels.labeller import Labeller
@@ -107,6 +109,8 @@ class LabelFolder:
     settings : LabelSettings
     labeller : Labeller, optional
         Of that source; by default this process labels.
+    search : Search, optional
+        How further conformers are looked for from the first geometry; by default they are not.
 
     Raises
     ------
@@ -117,7 +121,7 @@ class LabelFolder:
 
     def __init__(
         self, folder: Path, conformers: list[Atoms], source: LabelSource, settings: LabelSettings,
-        labeller: Labeller | None = None,
+        labeller: Labeller | None = None, search: Search | None = None,
     ):
         if settings.test_frames < 2:
             raise FFLUXError("a test needs at least 2 frames")
@@ -126,6 +130,7 @@ class LabelFolder:
             source.check(conformer)
         self.folder, self.conformers, self.source = folder, conformers, source
         self.settings, self.labeller = settings, labeller or Labeller(source)
+        self.search = search
         wanted = {
             "source": {"method": source.method, "partition": source.partition, **source.settings},
             "settings": asdict(settings),
@@ -134,6 +139,8 @@ class LabelFolder:
                 for a in conformers
             ],
         }
+        if search is not None:
+            wanted["search"] = asdict(search)
         claim(folder, "build.json", wanted, "a build", replace=not self._begun(wanted))
 
     def _begun(self, wanted: dict) -> bool:
@@ -151,17 +158,35 @@ class LabelFolder:
         except (FileNotFoundError, store.DamagedError):
             return True
         same = json.loads(json.dumps(wanted))
-        return any(there.get(name) != same[name] for name in ("source", "conformers"))
+        return any(there.get(name) != same.get(name) for name in ("source", "conformers", "search"))
 
     def minima(self, progress=silent) -> list[Atoms]:
         """Minima of the source."""
         return [minimum.atoms for minimum in self.minima_with_hessians(progress)]
 
+    def starts(self, progress=silent) -> tuple[list[Atoms], str]:
+        """Geometries that the minima come from, those that were found among them, and what those
+        were made by (empty where none were looked for)."""
+        if self.search is None:
+            return self.conformers, ""
+        stored = self.folder / "conformers.xyz"
+        if not stored.exists():
+            found = search_conformers(
+                self.conformers[0], self.source.engine, self.search, self.source.charge, progress
+            )
+            for atoms, energy in zip(found.atoms, found.energies, strict=True):
+                atoms.info = {"above_lowest_kJ_per_mol": round(float(energy), 3),
+                              "made_by": found.made_by}
+            with store.replacing(stored) as partial:
+                write(partial, found.atoms, format="extxyz")
+        kept = read(stored, ":")
+        return [*self.conformers, *kept], str(kept[0].info["made_by"])
+
     def minima_with_hessians(self, progress=silent) -> list[Minimum]:
         """Minima of the source and its second derivatives there."""
         stored = self.folder / "minima.xyz"
         if not stored.exists():
-            found = minima(self.conformers, self.source, progress=progress)
+            found = minima(self.starts(progress)[0], self.source, progress=progress)
             atoms = [minimum.atoms for minimum in found]
             self._keep_hessians(atoms, [minimum.hessian for minimum in found])
             with store.replacing(stored) as partial:

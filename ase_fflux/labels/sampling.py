@@ -315,6 +315,11 @@ def normal_modes(atoms: Atoms, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return values, internal.T @ vectors
 
 
+def wavenumber(curvature: float) -> float:
+    """cm^-1 of a mode with omega^2 of zero or above (atomic units)."""
+    return float(np.sqrt(curvature) * HARTREE / units.invcm)
+
+
 def imaginary_wavenumber(curvature: float) -> float:
     """cm^-1 of a mode with omega^2 below zero (atomic units)."""
-    return float(np.sqrt(-curvature) * HARTREE / units.invcm)
+    return wavenumber(-curvature)

@@ -24,6 +24,7 @@ from ase_fflux.base.outputs import OutputFiles, silent, versions
 from ase_fflux.base.units import BOHR
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
+from ase_fflux.labels.conformer_search import Search, turns
 from ase_fflux.labels.conformers import distinct
 from ase_fflux.labels.dataset import Dataset, count_labels
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
@@ -61,12 +62,15 @@ class BuildSettings:
         Force RMSE on the test trajectory (eV/Angstrom) that is good enough.
     stop : bool
         Whether labelling ends, after a quarter or half of the labels, when the goal is reached.
+    search : Search, optional
+        How further conformers are looked for; by default those that are given are all.
     """
 
     labels: int = 300
     sampling: LabelSettings = LabelSettings()
     goal: float = 0.02
     stop: bool = False
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +135,14 @@ def build(
         # linear molecules are refused before anything is begun
         choose_alf(conformer.get_chemical_symbols(), conformer.positions / BOHR)
     labels = LabelFolder(
-        folder, conformers, source, settings.sampling, Labeller(source, workers)
+        folder, conformers, source, settings.sampling, Labeller(source, workers), settings.search
     )
+    made_by = labels.starts(progress)[1]
     found = labels.minima_with_hessians(progress)
+    if made_by:
+        say(f"{len(found)} minima, mirror images among them (conformers by {made_by})")
+    elif len(conformers) == 1 and turns(conformers[0]):
+        say("one conformer is given, and there are bonds that turn: --conformers looks for others")
     reference = found[0].atoms.positions / BOHR
     # what has no local frames is refused before it is labelled
     _check_frames([minimum.atoms for minimum in found], training)
@@ -158,6 +167,7 @@ def build(
         "label_settings": dict(dataset.settings),
         "command": command,
         "settings": asdict(settings),
+        "conformers": made_by or "as given",
         "training": record,
         "labels": {name: int(n) for name, n in
                    zip(*np.unique(dataset.origins, return_counts=True), strict=True)},
