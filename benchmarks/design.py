@@ -111,20 +111,19 @@ class Molecule:
         """Names, places in the pool, expected errors and those of the process alone."""
         rng = np.random.default_rng(seed)
         places = np.sort(rng.permutation(POOL)[: POOL // 2])
-        target, weights = thermal_target(
+        target = thermal_target(
             self.process.energies[places], len(self.pool.symbols), TARGET, seed
-        )
-        target = places[target]
+        ).at(places)
         yield "mix", self.mixed(places, count, rng), None, None
         for criterion in SETS[1:]:
             start = process_time()
             found = design(
-                self.process.data, self.process.hyperparameters, places, target, weights, count,
-                criterion, seed=seed,
+                self.process.data, self.process.hyperparameters, places, target.places,
+                target.weights, count, criterion, parts=target.parts, seed=seed,
             )
             expected = None
             if criterion == "V":
-                scaled = select(self.process, places, target, weights, count)
+                scaled = select(self.process, places, target, count)
                 expected = scaled.force_rmse, scaled.energy_rmse
             alone = FORCE * found.force[1:], HARTREE_KJ * found.energy[1:]
             print(f"{self.name} {seed} {criterion} {process_time() - start:.0f} s", file=sys.stderr)

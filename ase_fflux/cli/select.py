@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.labels.references import label_source
     from ase_fflux.workflows.feasibility import feasibility, format_feasibility
     from ase_fflux.workflows.select import (
+        Target,
         process_of_model,
         process_of_source,
         select,
@@ -111,16 +112,15 @@ def run(args: argparse.Namespace) -> int:
         process = process_of_source(
             source, frames, seed=args.seed, progress=options.progress, workers=cores()
         )
-    places = np.arange(len(pool))
     if own:
-        target, weights = np.arange(len(pool), len(frames)), np.ones(len(own), dtype=int)
+        target = Target.of(np.arange(len(pool), len(frames)))
         what = f"{len(own)} frames of {printable(args.target)}"
     else:
-        target, weights = thermal_target(process.energies, len(pool[0]), seed=args.seed)
-        what = f"{len(target)} frames of the pool, as of dynamics at 300 K and near minima"
+        target = thermal_target(process.energies, len(pool[0]), seed=args.seed)
+        what = f"{len(target.places)} frames of the pool, as of dynamics at 300 K and near minima"
     print(f"{len(pool)} frames of {pool[0].get_chemical_formula()}, target: {what}")
     found = select(
-        process, places, target, weights, args.labels, args.criterion, seed=args.seed,
+        process, np.arange(len(pool)), target, args.labels, args.criterion, seed=args.seed,
         progress=options.progress,
     )
     report = feasibility(process, target, found, args.goal) if args.with_report else None

@@ -14,7 +14,7 @@ import numpy as np
 from ase_fflux.assess.learning import LearningCurve
 from ase_fflux.base.units import FORCE
 from ase_fflux.learn.joint.design import label_covariance
-from ase_fflux.workflows.select import Process, Selection
+from ase_fflux.workflows.select import Process, Selection, Target
 
 _GEOMETRIES = 80
 """Of the target, for the eigenvalues."""
@@ -50,20 +50,21 @@ class Feasibility:
 
 
 def feasibility(
-    process: Process, target: np.ndarray, selection: Selection, goal: float
+    process: Process, target: Target, selection: Selection, goal: float
 ) -> Feasibility:
     """What a goal needs.
 
     Parameters
     ----------
     process : Process
-    target : int array
-        Places in its data.
+    target : Target
+        Its first part counts.
     selection : Selection
     goal : float
         Force RMSE (eV/Angstrom).
     """
-    some = target[np.unique(np.linspace(0, len(target) - 1, _GEOMETRIES).astype(int))]
+    places = target.first.places
+    some = places[np.unique(np.linspace(0, len(places) - 1, _GEOMETRIES).astype(int))]
     n, size = len(some), 1 + process.data.directions.shape[2]
     prior = label_covariance(process.data, process.hyperparameters, some, some)
     forces = prior[:, 1:, n:].reshape(n * (size - 1), -1)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms, units
-from scipy.special import gammaln
 from scipy.stats import gaussian_kde
 
 from ase_fflux.assess.validate import held_out_errors
@@ -25,7 +24,7 @@ from ase_fflux.labels.label import dataset_of
 from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.source import LabelSource, Rejected
 from ase_fflux.learn.joint.data import JointData, joint_data
-from ase_fflux.learn.joint.design import Design, design, hyperparameters_of
+from ase_fflux.learn.joint.design import design
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.uncertainty import Posterior
@@ -34,7 +33,7 @@ from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.training.joint import JointTrainer, JointTraining
 
 TEMPERATURES = 300.0, 50.0
-"""Kelvin; of the dynamics, and of what counts as near a minimum, in equal parts."""
+"""Kelvin; of the dynamics, and of what counts as near a minimum."""
 TARGET = 150
 """Geometries of the target at most."""
 SOURCE = 60
@@ -42,6 +41,8 @@ SOURCE = 60
 CHECKED = 5, 10, 25, 50, 100, 200
 """Numbers of labels at which the cheap level is tried."""
 
+_SHARES = 2 / 3, 1 / 3
+"""Of the geometries of the target; the parts count alike."""
 _HEAVIEST = 10.0
 """Most that a geometry counts, relative to the mean."""
 _LEAST_TEST = 20
@@ -74,6 +75,40 @@ class Process:
     origin: str
     scale: float = 1.0
     trainer: JointTrainer | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Where errors count.
+
+    Attributes
+    ----------
+    places : (t,) int array
+        Of geometries in the data of a `Process`.
+    weights : (t,) int array
+        How often each counts.
+    parts : (t,) int array
+        As of `design`; what is expected is of the first.
+    """
+
+    places: np.ndarray
+    weights: np.ndarray
+    parts: np.ndarray
+
+    @classmethod
+    def of(cls, places: np.ndarray) -> "Target":
+        """Geometries that count alike."""
+        return cls(places, np.ones(len(places), dtype=int), np.zeros(len(places), dtype=int))
+
+    def at(self, pool: np.ndarray) -> "Target":
+        """The same of geometries that are a pool in larger data."""
+        return replace(self, places=pool[self.places])
+
+    @property
+    def first(self) -> "Target":
+        """Its first part."""
+        some = self.parts == 0
+        return Target(self.places[some], self.weights[some], self.parts[some])
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +163,7 @@ def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
         model.shared.symmetry, totals=np.zeros(len(geometries)),
     )
     return Process(
-        data, hyperparameters_of(model), energies - reference, f"model {model.name}",
+        data, posterior.hyperparameters, energies - reference, f"model {model.name}",
         posterior.scale,
     )
 
@@ -151,7 +186,7 @@ def process_of_source(
     # totals and gradients are what any level has
     dataset = replace(dataset_of(labels), atomic_energies=None, moments=None, dipoles=None)
     half = SOURCE // 2
-    settings = JointSettings(sizes=(half, SOURCE), evaluations=(60, 20), seed=seed)
+    settings = JointSettings(sizes=(half, SOURCE), evaluations=(40, 12), seed=seed)
     trainer = JointTrainer(
         dataset, minimum.positions / BOHR, JointTraining(settings, which="none")
     )
@@ -176,7 +211,7 @@ def _labelled(source, frames, progress, workers) -> list:
 
 def thermal_target(
     energies: np.ndarray, n_atoms: int, count: int = TARGET, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Target:
     """Geometries that stand for dynamics and for the surroundings of minima (`TEMPERATURES`).
 
     A geometry of the pool counts by how much likelier its energy is at these temperatures than in
@@ -194,10 +229,7 @@ def thermal_target(
 
     Returns
     -------
-    places : (t,) int array
-        Ascending.
-    weights : (t,) array
-        How often each was drawn.
+    Target
     """
     shape = 0.5 * n_features(n_atoms)
     energies = np.maximum(energies, 1e-3 * units.kB * min(TEMPERATURES) / HARTREE)
@@ -206,32 +238,37 @@ def thermal_target(
         density = np.zeros(len(energies))
     else:
         density = gaussian_kde(logarithm).logpdf(logarithm)
-    weights = np.zeros(len(energies))
-    for temperature in TEMPERATURES:
+    rng = np.random.default_rng(seed)
+    places, weights, parts = [], [], []
+    for part, temperature in enumerate(TEMPERATURES):
         kt = temperature * units.kB / HARTREE
-        wanted = shape * (logarithm - np.log(kt)) - energies / kt - gammaln(shape) - density
+        wanted = shape * (logarithm - np.log(kt)) - energies / kt - density
         some = np.exp(wanted - wanted.max())
-        weights += np.minimum(some / some.mean(), _HEAVIEST)
-    # every so many parts of the sum a geometry is taken: those that count more come more often
-    ends = np.cumsum(weights / weights.sum())
-    offset = np.random.default_rng(seed).random()
-    drawn = np.searchsorted(ends, (np.arange(count) + offset) / count).clip(max=len(ends) - 1)
-    return np.unique(drawn, return_counts=True)
+        some = np.minimum(some / some.mean(), _HEAVIEST)
+        # every so many parts of the sum a geometry is taken: those that count more come more often
+        ends = np.cumsum(some / some.sum())
+        number = round(count * _SHARES[part])
+        drawn = np.searchsorted(ends, (np.arange(number) + rng.random()) / number)
+        drawn, often = np.unique(drawn.clip(max=len(ends) - 1), return_counts=True)
+        new = ~np.isin(drawn, np.concatenate([[], *places]))
+        places.append(drawn[new])
+        weights.append(often[new])
+        parts.append(np.full(new.sum(), part))
+    return Target(*(np.concatenate(values) for values in (places, weights, parts)))
 
 
 def select(
-    process: Process, pool: np.ndarray, target: np.ndarray, weights: np.ndarray, count: int,
-    criterion: str = "V", *, seed: int = 0, progress=silent,
+    process: Process, pool: np.ndarray, target: Target, count: int, criterion: str = "V", *,
+    seed: int = 0, progress=silent,
 ) -> Selection:
     """Choose geometries.
 
     Parameters
     ----------
     process : Process
-    pool, target : int arrays
+    pool : int array
         Places of geometries in its data.
-    weights : (T,) array
-        Of the target.
+    target : Target
     count : int
         How many to choose.
     criterion, seed
@@ -244,14 +281,15 @@ def select(
     """
     with progress(f"choosing by {criterion}", count) as advance:
         found = design(
-            process.data, process.hyperparameters, pool, target, weights, count, criterion,
-            seed=seed, threads=threads_here(cores()), max_memory=memory_available(),
+            process.data, process.hyperparameters, pool, target.places, target.weights, count,
+            criterion, parts=target.parts, seed=seed, threads=threads_here(cores()),
+            max_memory=memory_available(),
             on_choice=lambda n: advance(1),
         )
     chosen = np.asarray(pool)[found.chosen]
     checked = {}
     if process.trainer is not None:
-        checked = _checked(process, found, chosen, target, weights, progress)
+        checked = _checked(process, chosen, target.first, progress)
     numbers = np.arange(1, count + 1)
     scaled = []
     for place, (expected, unit) in enumerate(
@@ -267,7 +305,7 @@ def select(
 
 
 def _checked(
-    process: Process, found: Design, chosen, target, weights, progress
+    process: Process, chosen: np.ndarray, target: Target, progress
 ) -> dict[int, tuple[float, float]]:
     """Errors of models of the cheap level that learn from what is chosen."""
     count = len(chosen)
@@ -277,11 +315,11 @@ def _checked(
     with progress("trying the choice at the cheap level", len(sizes)) as advance:
         for n in sizes:
             some = chosen[:n]
-            apart = ~np.isin(target, some)
+            apart = ~np.isin(target.places, some)
             if apart.sum() < _LEAST_TEST:
                 break
             solved = trainer.solve(process.hyperparameters, some)
-            test = np.repeat(target[apart], np.rint(weights[apart]).astype(int))
+            test = np.repeat(target.places[apart], target.weights[apart])
             tried = held_out_errors(
                 trainer.model("choice", solved, [], some), trainer.dataset.select(test)
             )

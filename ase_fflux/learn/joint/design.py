@@ -8,12 +8,12 @@ and S that at the geometry itself, noise included, a label takes
 
 .. math:: \Delta = \mathrm{tr}(S^{-1} A W A^T)
 
-from their mean variance, W being the weights of the target. Both follow a choice by an update of
-the rank of one label, so that the pool is never factorised. Criteria:
+from their mean variance, W being the weights of the target. A and S follow a choice by an update
+of the rank of one label, so that the pool is never factorised. Criteria:
 
 ========  ========================================================================================
 V         least mean variance of forces and of energies: the sum of the relative decreases of the
-          two
+          two, in each part of the target
 G         least largest variance, in the same measure, at any geometry of the target
 D         largest determinant of the covariance of what is chosen: what is known least, wherever
 farthest  largest distance in the metric of the process from everything that is chosen
@@ -36,12 +36,12 @@ from ase_fflux.learn.joint.blocks import add_gradient_block, totals_block, total
 from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
-from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
 CRITERIA = "V", "D", "G", "farthest", "random"
 
 _VAGUE = 10.0
 """Prior variance of the constant mean, relative to that of the total energy without it."""
+_ENERGIES = 1.0
 _CHUNK = 64
 """Geometries of the pool that are worked on at once."""
 _SPENT = 1e-12
@@ -57,9 +57,9 @@ class Design:
     chosen : (n,) int array
         Places in the pool.
     force, energy : (n + 1,) arrays
-        Root mean square error at the target after 0, 1, ... labels: of a component of the force
-        (hartree/bohr) and of the total energy (hartree), which has no meaning without a label.
-        Geometries that are chosen themselves are left out of it.
+        Root mean square error at the first part of the target after 0, 1, ... labels: of a
+        component of the force (hartree/bohr) and of the total energy (hartree), which has no
+        meaning without a label. Geometries that are chosen themselves are left out of it.
     """
 
     chosen: np.ndarray
@@ -76,6 +76,7 @@ def design(
     count: int,
     criterion: str = "V",
     *,
+    parts: np.ndarray | None = None,
     seed: int = 0,
     threads: int = 1,
     max_memory: float = np.inf,
@@ -97,6 +98,9 @@ def design(
         How many to choose.
     criterion : {"V", "D", "G", "farthest", "random"}
         See above.
+    parts : (T,) int array, optional
+        Number of the part of the target that each geometry of it is of, from 0, ascending: errors
+        that differ by much, as of hot and of cold geometries, count alike in different parts.
     seed : int
         Of a random choice.
     threads : int
@@ -124,7 +128,9 @@ def design(
         )
     with threads_of(len(target) * data.directions.shape[2]):
         pool, target, weights = (np.asarray(x) for x in (pool, target, weights))
-        state = _State(data, hyperparameters, pool, target, weights, threads)
+        parts = np.zeros(len(target), dtype=int) if parts is None else np.asarray(parts)
+        data = data.in_form(hyperparameters.form)
+        state = _State(data, hyperparameters, pool, target, weights, parts, threads)
         scores = _scores(criterion, state, seed)
         errors = [state.errors()]
         for n in range(1, count + 1):
@@ -151,6 +157,7 @@ def label_covariance(
     Each of the first n has its total energy and then its gradient along D directions; of the n'
     others all energies come first, then all gradients.
     """
+    data = data.in_form(hyperparameters.form)
     d = data.directions.shape[2]
     n, m = len(one), len(other)
     out = np.zeros((n, 1 + d, m * (1 + d)))
@@ -177,14 +184,17 @@ class _State:
     geometries that are chosen themselves become zero.
     """
 
-    def __init__(self, data, hyperparameters, pool, target, weights, threads):
+    def __init__(self, data, hyperparameters, pool, target, weights, parts, threads):
         self.data, self.hyperparameters, self.threads = data, hyperparameters, threads
         self.pool, self.target = pool, target
         self.size = 1 + data.directions.shape[2]
         self.chosen: list[int] = []
         self.halves: list[np.ndarray] = []
         self.free = np.ones(len(pool), dtype=bool)
-        self.weights = weights / weights.sum()
+        ends = np.searchsorted(parts, np.arange(parts.max() + 2)).tolist()
+        self.parts = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+        sums = np.array([weights[part].sum() for part in self.parts])
+        self.weights = weights / sums[parts]  # of each part they sum to 1
         h = hyperparameters
         total = JointSettings().total_noise if h.total_noise is None else h.total_noise[0]
         self.noise = np.array([total**2, *[h.gradient_noise[0] ** 2] * (self.size - 1)])
@@ -214,15 +224,20 @@ class _State:
         """`label_covariance` of the data."""
         return label_covariance(self.data, self.hyperparameters, one, other, self.threads)
 
-    @property
-    def left(self) -> np.ndarray:
-        """Weights of the target without what is chosen; all where nothing else is left."""
-        left = np.where(self.known, 0.0, self.weights)
-        return self.weights if not left.any() else left / left.sum()
+    def variances_of(self, part: slice) -> tuple[float, float]:
+        """Mean variances of force components and energies at a part of the target.
+
+        Without what is chosen, unless nothing else is left.
+        """
+        left = np.where(self.known[part], 0.0, self.weights[part])
+        left = left if left.any() else self.weights[part]
+        left = left / left.sum()
+        return float(left @ self.force[part]), float(left @ self.energy[part])
 
     def errors(self) -> tuple[float, float]:
-        """Expected root mean square errors of force components and energies at the target."""
-        return float(np.sqrt(self.left @ self.force)), float(np.sqrt(self.left @ self.energy))
+        """Expected root mean square errors of force components and energies."""
+        force, energy = self.variances_of(self.parts[0])
+        return force**0.5, energy**0.5
 
     def noisy(self) -> np.ndarray:
         """(M, P, P) covariances of what labels of the pool would say."""
@@ -279,27 +294,31 @@ def _scores(criterion: str, state: _State, seed: int) -> Callable[[], np.ndarray
 
 
 def _mean_decrease(state: _State) -> np.ndarray:
-    """Relative decrease of the mean variances of energies and of forces, together."""
-    left, t, p = state.left, len(state.target), state.size
-    energy, force = left @ state.energy, left @ state.force
+    """Relative decreases of the mean variances of energies and of forces, together."""
+    t, p = len(state.target), state.size
     found = np.zeros(len(state.pool))
     inverse = np.linalg.inv(state.noisy())
-    for columns, worth in ((slice(t), 1.0 / energy), (slice(t, None), state.share / force)):
-        part = state.cross[:, :, columns]
-        found += worth * np.einsum("mpq,mpq->m", inverse, part @ part.transpose(0, 2, 1))
+    worth = np.empty((2, t))
+    for part in state.parts:
+        force, energy = state.variances_of(part)
+        worth[:, part] = [[state.share / force], [_ENERGIES / energy]]
+        gradients = slice(t + part.start * (p - 1), t + part.stop * (p - 1))
+        for columns, each in ((part, _ENERGIES / energy), (gradients, state.share / force)):
+            cross = state.cross[:, :, columns]
+            found += each * np.einsum("mpq,mpq->m", inverse, cross @ cross.transpose(0, 2, 1))
     # of itself, a geometry of the target learns nothing that counts
     for i in np.flatnonzero(state.free & (state.place >= 0)):
         j = state.place[i]
         own = state.cross[i][:, [j, *range(t + j * (p - 1), t + (j + 1) * (p - 1))]]
         squares = np.einsum("pk,pq,qk->k", own, inverse[i], own)
-        found[i] -= squares[0] / energy + state.share * squares[1:].sum() / force
+        found[i] -= worth[1, j] * squares[0] + worth[0, j] * squares[1:].sum()
     return found
 
 
 def _largest_rest(state: _State) -> np.ndarray:
     """What would be left of the largest variance of the target."""
-    left, t = state.left, len(state.target)
-    energy, force = left @ state.energy, left @ state.force
+    t = len(state.target)
+    force, energy = state.variances_of(slice(None))
     noisy, found = state.noisy(), np.empty(len(state.pool))
     for first in range(0, len(found), _CHUNK):
         part = slice(first, first + _CHUNK)
@@ -333,15 +352,3 @@ class _Farthest:
             self.nearest = np.minimum(self.nearest, distance)
         self.done = len(state.chosen)
         return self.nearest
-
-
-def hyperparameters_of(model: MoleculeModel) -> Hyperparameters:
-    """Those of a model that was trained on gradients."""
-    shared = model.shared
-    of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
-    processes = [of_class[c.atoms] for c in shared.symmetry.classes(np.asarray(model.alf))]
-    return Hyperparameters(
-        [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
-        np.array(shared.energy_noise), np.array(shared.gradient_noise),
-        None if shared.totals is None else np.array(shared.totals.noise),
-    )

@@ -108,6 +108,34 @@ def test_each_choice_by_v_leaves_the_least_error(case):
     assert before[0] > 0
 
 
+def test_parts_of_a_target_count_alike(case):
+    data, h = case
+    parts = np.array([0, 0, 1, 1])
+    both = design(data, h, POOL, TARGET, WEIGHTS, 1, parts=parts).chosen[0]
+
+    def worth(place, some):
+        label, where = POOL[[place]], TARGET[some]
+        d, n = data.directions.shape[2], len(where)
+        # the constant mean of the energy is not known before the first label
+        vague = 10.0 * max(label_covariance(data, h, TARGET[[i]], TARGET[[i]])[0, 0, 0]
+                           for i in range(len(TARGET)))
+        own = label_covariance(data, h, label, label)[0]
+        own[0, 0] += vague
+        own[np.diag_indices(1 + d)] += [h.total_noise[0]**2] + [h.gradient_noise[0]**2] * d
+        cross = label_covariance(data, h, label, where)[0]
+        cross[0, :n] += vague
+        w = WEIGHTS[some] / WEIGHTS[some].sum()
+        at = label_covariance(data, h, where, where)
+        energy = w @ (np.array([at[i, 0, i] for i in range(n)]) + vague)
+        force = w @ [np.trace(at[i, 1:, n + i * d:n + (i + 1) * d]) for i in range(n)]
+        fall = np.einsum("pt,pt->t", cross, np.linalg.solve(own, cross))
+        others = w * (where != POOL[place])
+        return others @ fall[:n] / energy + others @ fall[n:].reshape(n, d).sum(axis=1) / force
+
+    worths = [sum(worth(p, parts == part) for part in (0, 1)) for p in range(len(POOL))]
+    assert both == int(np.argmax(worths))
+
+
 def test_a_label_lowers_the_expected_error_and_no_geometry_is_chosen_twice(case):
     data, h = case
     apart = np.array([12, 13])
