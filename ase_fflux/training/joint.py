@@ -27,6 +27,7 @@ from ase_fflux.model.prior import Prior
 from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.checkpoints import fingerprint
+from ase_fflux.training.dipoles import dipole_processes
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
 from ase_fflux.training.prior import difference, energy_scales
@@ -143,6 +144,7 @@ class JointTrainer:
             self.memory = round(SHARE * memory_of_machine() / 1e9, 1)
         self.data = self.observations(np.arange(len(dataset)))
         self.steps: tuple[Step, ...] = ()
+        self.from_dipoles: dict = {}
 
     def observations(self, labels: np.ndarray) -> JointData:
         """What the joint process observes at some labels."""
@@ -242,9 +244,18 @@ class JointTrainer:
 
     def moments(self, progress=silent) -> list:
         """Processes of the moments."""
-        if self.training.which == "none" or self.dataset.moments is None:
-            return []
         dataset = self.dataset
+        if self.training.which == "none" or dataset.moments is None and dataset.dipoles is None:
+            return []
+        if dataset.moments is None:
+            with progress("training charges on dipoles", 1) as advance:
+                found, self.from_dipoles = dipole_processes(
+                    dataset.geometries, dataset.dipoles, self.alf, self.data.classes,
+                    float(dataset.settings.get("charge", 0)), self.training.which,
+                    self.training.moments.seed,
+                )
+                advance(1)
+            return found
         if self.moment_labels is not None:
             dataset = joined([dataset, self.moment_labels])
         atoms = molecule_targets(dataset, self.alf)
@@ -292,6 +303,7 @@ class JointTrainer:
             "moments": self.training.moments.record() | {
                 "which": self.training.which,
                 "labels_beside": 0 if self.moment_labels is None else len(self.moment_labels),
+                **self.from_dipoles,
             },
             "steps": [_told(step) for step in self.steps],
         }

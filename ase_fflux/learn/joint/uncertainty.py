@@ -47,15 +47,13 @@ from ase_fflux.learn.joint.blocks import (
 )
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import joint_data
-from ase_fflux.learn.joint.left_out import LeftOut
+from ase_fflux.learn.joint.left_out import TOGETHER, LeftOut
 from ase_fflux.learn.joint.points import class_points, internal_directions
 from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
 _LEFT_OUT = 50
 """Labels at most that are left out for the scales: each costs a request."""
-_TOGETHER = 10
-"""Of them that are solved for at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +180,7 @@ class Posterior:
         squares = {"energies": np.zeros(2), "gradient": np.zeros(2)}
         labels = data.with_gradient
         labels = labels[np.unique(np.linspace(0, len(labels) - 1, _LEFT_OUT).astype(int))]
-        for some in np.array_split(labels, -(-len(labels) // _TOGETHER)):
+        for some in np.array_split(labels, -(-len(labels) // TOGETHER)):
             for label, (errors, covariance) in zip(some, self.left_out(some), strict=True):
                 both = np.stack([errors**2, np.diagonal(covariance)])
                 # atomic energies come first, then the total, where they are observed
