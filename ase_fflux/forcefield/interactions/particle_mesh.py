@@ -20,9 +20,6 @@ from ase_fflux.forcefield.interactions.ewald import Ewald
 from ase_fflux.forcefield.interactions.splines import gather, splines, spread
 from ase_fflux.forcefield.loops import exponentials
 
-_BLOCKS = 8
-"""Of planes of the mesh, each transformed at a time."""
-
 _UNSCALED = {fft: "backward", ifft: "forward"}
 
 
@@ -142,35 +139,28 @@ class ParticleMesh(Ewald):
         volume, sums = abs(np.linalg.det(system.cell)), np.empty((shape[1], 7))
         numbers, inner = spectrum.view(float), mesh[:, :, order - 1 :]
 
-        def to_planes(blocks):
-            slab = slice(blocks[0].start, blocks[-1].stop)
+        def to_planes(slab):
             mesh[slab] = 0.0
             spread(w, coefficients, order, self.rank, POWERS, slab.start, slab.stop, mesh)
             mesh[slab, :, shape[2]:] += mesh[slab, :, : order - 1]
-            for block in blocks:
-                np.fft.rfft(inner[block], out=spectrum[block])
-                _in_place(fft, spectrum[block], 1)
+            np.fft.rfft(inner[slab], out=spectrum[slab])
+            _in_place(fft, spectrum[slab], 1)
 
-        def convolve(blocks):
-            for block in blocks:
-                _in_place(fft, spectrum[:, block], 0)
-                _convolve(
-                    numbers, shape, 2 * np.pi * inverse.T, moduli, 4 * np.pi / volume,
-                    0.25 / self.alpha**2, block.start, block.stop, sums,
-                )
-                _in_place(ifft, spectrum[:, block], 0)
+        def convolve(slab):
+            _in_place(fft, spectrum[:, slab], 0)
+            _convolve(
+                numbers, shape, 2 * np.pi * inverse.T, moduli, 4 * np.pi / volume,
+                0.25 / self.alpha**2, slab.start, slab.stop, sums,
+            )
+            _in_place(ifft, spectrum[:, slab], 0)
 
-        def to_mesh(blocks):
-            for block in blocks:
-                _in_place(ifft, spectrum[block], 1)
-                np.fft.irfft(spectrum[block], shape[2], norm="forward", out=inner[block])
-            slab = slice(blocks[0].start, blocks[-1].stop)
+        def to_mesh(slab):
+            _in_place(ifft, spectrum[slab], 1)
+            np.fft.irfft(spectrum[slab], shape[2], norm="forward", out=inner[slab])
             mesh[slab, :, : order - 1] = mesh[slab, :, shape[2]:]
 
         for n, work in (shape[0], to_planes), (shape[1], convolve), (shape[0], to_mesh):
-            # blocks do not depend on the threads: transforms of many lines may round otherwise
-            blocks = slices(n, _BLOCKS)
-            run(work, ((blocks[part],) for part in slices(len(blocks), threads)), threads)
+            run(work, zip(slices(n, threads)), threads)
         energy, xx, yy, zz, xy, xz, yz = sums.sum(axis=0)
         virial += [[xx - energy, xy, xz], [xy, yy - energy, yz], [xz, yz, zz - energy]]
         field = room.array("field", (len(w), high))
