@@ -84,7 +84,47 @@ def atoms_of(run: RunDirectory) -> Atoms:
     return atoms
 
 
-def write_dlpoly(directory: str | Path, atoms: Atoms, forcefield: ForceField | None = None):
+def assignment_by_order(atoms: Atoms, forcefield: ForceField) -> dict[str, list[list[int]]] | None:
+    """Molecules one after the other with their atoms as the models', as CONFIG has them.
+
+    The published engine knows atoms by their order only, and its models tell equivalent ones apart:
+    another order is another energy.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    forcefield : ForceField
+
+    Returns
+    -------
+    dict or None
+        Explicit assignment by the names of the models, see `topology.match`. None where the atoms
+        are in another order.
+    """
+    elements = {pattern.name: pattern.numbers.tolist() for pattern in forcefield.patterns}
+    largest_first = sorted(elements, key=lambda name: -len(elements[name]))
+    numbers, found, start = atoms.numbers.tolist(), {name: [] for name in elements}, 0
+    while start < len(numbers):
+        for name in largest_first:
+            end = start + len(elements[name])
+            if numbers[start:end] == elements[name]:
+                found[name].append(list(range(start, end)))
+                start = end
+                break
+        else:
+            return None
+    try:
+        forcefield.match(
+            atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc, found
+        )
+    except (GeometryError, TopologyError):
+        return None  # the bonds are others
+    return found
+
+
+def write_dlpoly(
+    directory: str | Path, atoms: Atoms, forcefield: ForceField | None = None, assignment=None
+):
     """Write a run directory of DL_FFLUX.
 
     Atoms are written molecule after molecule, kind after kind, in the order of the models.
@@ -96,7 +136,10 @@ def write_dlpoly(directory: str | Path, atoms: Atoms, forcefield: ForceField | N
     atoms : Atoms
         With an `FFLUX` calculator unless a force field is given.
     forcefield : ForceField, optional
-        In place of the calculator's.
+        In place of the calculator's, which then need not be there.
+    assignment : dict, optional
+        Atoms of each molecule in the order of its model, see `topology.match`; by default the
+        calculator's, or what is found.
 
     Returns
     -------
@@ -112,11 +155,11 @@ def write_dlpoly(directory: str | Path, atoms: Atoms, forcefield: ForceField | N
         Buckingham; plain potentials without tail in a periodic cell; cut-offs longer than half the
         cell; slabs; models trained on gradients.
     """
-    explicit = None
+    explicit = assignment
     if forcefield is None:
         if not isinstance(atoms.calc, FFLUX):
             raise FFLUXError("which force field? Set atoms.calc = FFLUX(...) or give one")
-        forcefield, explicit = atoms.calc.forcefield, atoms.calc.parameters.assignment
+        forcefield, explicit = atoms.calc.forcefield, explicit or atoms.calc.parameters.assignment
     found = forcefield.match(
         atoms.positions / BOHR, atoms.numbers, atoms.cell.array / BOHR, atoms.pbc, explicit
     )

@@ -150,6 +150,14 @@ def _write_run_directory(args: argparse.Namespace) -> None:
         raise FFLUXError("--points is the size of what --plain makes: give both or none")
     if output.exists() and not output.is_dir():
         raise FFLUXError(f"{output} is a file and no directory: choose another OUTPUT")
+    if is_run_directory(args.source):
+        raise FFLUXError(
+            f"{args.source} is a run directory of DL_FFLUX already: with --model SOURCE is a "
+            "geometry, such as NAME-sp.xyz of `fflux sp DIRECTORY`"
+        )
+    read = [Path(path).resolve() for path in (args.source, *args.model)]
+    if any(output.resolve() in (path, *path.parents) for path in read):
+        raise FFLUXError(f"{output} is read here: choose another OUTPUT")
     full = output.is_dir() and any(output.iterdir())
     if full and not is_run_directory(output):
         raise FFLUXError(f"{output} holds other files: choose a new directory")
@@ -165,7 +173,9 @@ def _write_run_directory(args: argparse.Namespace) -> None:
     files = OutputFiles(output, [""])
     with held(output.resolve(), args.command):
         with replacing(output) as partial:
-            written, order = write_dlpoly(partial, atoms, forcefield)
+            written, order = write_dlpoly(
+                partial, atoms, forcefield, atoms.calc.parameters.assignment
+            )
             if full:
                 print(files.set_aside())
     print(f"{description}: wrote {len(written)} files in {output}")

@@ -83,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
     """Optimise; 0 if converged, 1 if not, 130 if interrupted."""
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.base.units import KJ_PER_MOL
+    from ase_fflux.simulate.limits import require_asked
     from ase_fflux.simulate.optimise import SUFFIXES, optimise_to_files, require_cell
 
+    require_asked(pressure=args.pressure)
     atoms, description = systems.system_of(args)
     # what does not fit the model is found before any file is touched
     atoms.get_forces()

@@ -10,6 +10,9 @@ from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.cli import systems
 from ase_fflux.cli.progress import progress as progress
 
+_MOST = 10**6
+"""Points, blocks and the like that a run may have."""
+
 
 def add_geometry(parser: argparse.ArgumentParser, index: int | None = -1) -> None:
     """The input file and which of its frames; all of them by default where ``index`` is None."""
@@ -222,9 +225,9 @@ def frames(text: str) -> slice:
 
 
 def several(text: str) -> int:
-    """Argument type: a whole number from two."""
+    """Argument type: a whole number from two, of things that are held in memory."""
     value = int(text)
-    if value < 2:
+    if not 2 <= value <= _MOST:
         raise ValueError
     return value
 
@@ -243,7 +246,7 @@ real.__name__ = "finite number"
 frames.__name__ = "START:STOP:STEP"
 share.__name__ = "number from 0 to 1"
 natural.__name__ = "positive whole number"
-several.__name__ = "whole number from 2"
+several.__name__ = f"whole number from 2 to {_MOST}"
 pair_potential.__name__ = "A-B=KIND,P,..."
 
 

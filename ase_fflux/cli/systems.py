@@ -64,6 +64,7 @@ def system_of(args: argparse.Namespace, run=None):
         _require_model(args)
         atoms, description = geometry_of(args)
         atoms.calc = build_calculator(args)
+        _keep_order(args, [atoms], atoms.calc)
         return atoms, description
     from ase_fflux.run_directory import atoms_of
 
@@ -87,7 +88,27 @@ def frames_of(args: argparse.Namespace):
     frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
     count = f"{len(frames)} frames, " if len(frames) > 1 else ""
     description = f"{printable(args.geometry)} ({count}{frames[0].get_chemical_formula()})"
-    return frames, description, build_calculator(args)
+    calculator = build_calculator(args)
+    _keep_order(args, frames, calculator)
+    return frames, description, calculator
+
+
+def _keep_order(args, frames, calculator) -> None:
+    """With the models of a run directory, atoms are what their order says, as in its CONFIG."""
+    from ase_fflux.formats.dl_poly import is_run_directory
+
+    if len(args.model) > 1 or not is_run_directory(args.model[0]):
+        return
+    from ase_fflux.run_directory import assignment_by_order
+
+    found = [assignment_by_order(atoms, calculator.forcefield) for atoms in frames]
+    if found[0] is not None and all(one == found[0] for one in found):
+        calculator.set(assignment=found[0])
+    else:
+        print(
+            "atoms are not in the order of FIELD: which of equivalent ones is which is taken from "
+            "the training data, and DL_FFLUX may take it otherwise"
+        )
 
 
 def run_directory_of(args: argparse.Namespace):

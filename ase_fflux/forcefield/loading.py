@@ -127,11 +127,26 @@ def _force_field(models, options: dict) -> ForceField:
             f"a cut-off of pair potentials ({cutoff:g} Angstrom) and no pair potentials: give "
             "short_range too, or leave the cut-off away"
         )
+    short_range = None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff)
+    if short_range is not None:
+        _require_elements(pairs, models)
     return ForceField(
         models, electrostatics=options["electrostatics"], level=options["level"],
         rank=options["rank"], accuracy=options["accuracy"],
-        short_range=None if pairs is None else ShortRange.from_dict(pairs, cutoff=cutoff),
+        short_range=short_range,
     )
+
+
+def _require_elements(pairs: dict, models) -> None:
+    """Refuse pair potentials of elements that no model has: they would do nothing."""
+    known = {symbol for model in models for symbol in model.symbols}
+    for pair in pairs:
+        for symbol in pair.split("-"):
+            if symbol not in known:
+                raise FFLUXError(
+                    f"short-range pair {pair}: there is no {symbol} in the models, which have "
+                    f"{', '.join(sorted(known))}"
+                )
 
 
 def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...] | None]:

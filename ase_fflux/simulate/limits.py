@@ -17,12 +17,34 @@ DEPTH = 5.0
 These are minima or near them, and molecules bind each other by less than an eV per atom, salts by
 3."""
 
+HOTTEST = 1e8
+"""K that may be asked for; beyond, steps of any length leave the range of numbers."""
+
+LARGEST_PRESSURE = 1e9
+"""bar that may be asked for, either way: no atom withstands it."""
+
 HEAT = 100.0
 """Times the temperature asked for (at least `ROOM`) that a run may reach. By chance it does not
 happen: the chi-squared distribution of three degrees of freedom leaves 1e-64."""
 
 ROOM = 300.0
 """K."""
+
+
+def require_asked(temperature: float | None = None, pressure: float | None = None) -> None:
+    """Refuse a temperature (K) or pressure (bar) that no run stands.
+
+    Raises
+    ------
+    FFLUXError
+        Which, and what is the most.
+    """
+    if temperature is not None and not temperature <= HOTTEST:
+        raise FFLUXError(f"a temperature of {temperature:g} K: give at most {HOTTEST:g} K")
+    if pressure is not None and not abs(pressure) <= LARGEST_PRESSURE:
+        raise FFLUXError(
+            f"a pressure of {pressure:g} bar: give at most {LARGEST_PRESSURE:g} bar, either way"
+        )
 
 
 class UnphysicalError(FFLUXError):

@@ -12,7 +12,7 @@ from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.store import Appended, sync
 from ase_fflux.base.units import KJ_PER_MOL
-from ase_fflux.simulate.limits import Limits
+from ase_fflux.simulate.limits import Limits, require_asked
 from ase_fflux.simulate.trajectory import FrameFile, write_last
 
 OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
@@ -140,6 +140,7 @@ def relaxation(
         raise FFLUXError("nothing to optimise with: set atoms.calc, for example FFLUX('ethanol')")
     if optimizer not in OPTIMIZERS:
         raise FFLUXError(f"unknown optimizer {optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
+    require_asked(pressure=pressure)
     moving = atoms.copy()
     moving.calc = atoms.calc
     free = _with_cell(moving, pressure or 0.0) if cell else moving

@@ -181,3 +181,8 @@ def test_by_name_in_a_fresh_interpreter(molecule, bundles):
         "with pack.calculator() as atoms.calc: print(atoms.get_potential_energy())"
     )
     assert abs(float(found) - molecule.get_potential_energy()) < 1e-9
+
+
+def test_pairs_of_elements_that_are_not_there_are_refused(methyl_model):
+    with pytest.raises(FFLUXError, match="pair Br-C: there is no Br in the models, which have C, "):
+        FFLUX(methyl_model, short_range={"Br-C": {"lj": [0.005, 3.4]}})

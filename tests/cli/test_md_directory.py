@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.io import read
 
 from ase_fflux import FFLUX, ForceField
-from ase_fflux.base.units import BOHR
+from ase_fflux.base.units import BOHR, HARTREE
 from ase_fflux.cli.main import main
 from ase_fflux.forcefield.interactions.pairs import ShortRange
 from ase_fflux.run_directory import write_dlpoly
@@ -93,3 +93,60 @@ def test_slips(capsys):
 def test_optimisation_of_a_directory():
     assert main(["opt", "run", "--steps", "2"]) in (0, 1)
     assert Path("run-opt.xyz").is_file()
+
+
+class TestOrder:
+    """The models of a run directory know equivalent atoms apart by their order."""
+
+    def turned(self, run):
+        """The start of another run: its hydrogens are nearer to the training data otherwise."""
+        geometry, forcefield = run.copy(), run.calc.forcefield
+        rows = np.arange(10).reshape(2, 5)[:, [0, 1, 3, 4, 2]]
+        geometry.positions = geometry.positions[rows.ravel()]
+        found = forcefield.match(
+            geometry.positions / BOHR, geometry.numbers, geometry.cell.array / BOHR, geometry.pbc
+        )
+        assert found.atoms_of_model[0].ravel().tolist() != list(range(10))
+        geometry.calc = None
+        geometry.write("turned.xyz")
+        return forcefield.evaluate(
+            geometry.positions / BOHR, geometry.numbers, geometry.cell.array / BOHR, geometry.pbc,
+            forcefield.match(
+                geometry.positions / BOHR, geometry.numbers, geometry.cell.array / BOHR,
+                geometry.pbc, explicit=np.arange(10).reshape(2, 5).tolist(),
+            ),
+        ).energy * HARTREE
+
+    def energy(self, *arguments):
+        assert main(["sp", *arguments, "-o", "found"]) == 0
+        return json.loads(Path("found.json").read_text())["frames"][0]["energy_eV"]
+
+    def test_of_a_geometry_is_kept_there_and_back(self, run, capsys):
+        energy = self.turned(run)
+        quiet = ["--on-low-coverage", "ignore"]
+        assert self.energy("turned.xyz", "--model", "run", *quiet) == pytest.approx(energy, abs=1e-6)
+        assert main(["convert", "turned.xyz", "back", "--model", "run"]) == 0
+        assert "order" not in capsys.readouterr().out
+        assert self.energy("back", *quiet) == pytest.approx(energy, abs=1e-6)
+
+    def test_that_is_none_is_said(self, run, capsys):
+        geometry = run[[1, 0, *range(2, 10)]]
+        geometry.calc = None
+        geometry.write("mixed.xyz")
+        assert main(["sp", "mixed.xyz", "--model", "run"]) == 0
+        assert "atoms are not in the order of FIELD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source, output", [
+    ("run/CONFIG", "run"), ("start.xyz", "run"), ("run/CONFIG", "."),
+])
+def test_what_is_read_is_not_written_over(run, capsys, source, output):
+    run.copy().write("start.xyz")
+    assert main(["convert", source, output, "--model", "run"]) == 2
+    assert f"{output} is read here: choose another OUTPUT" in capsys.readouterr().err
+    assert Path("run/CONFIG").is_file() and not list(Path().glob("*.~1~"))
+
+
+def test_a_run_directory_is_no_geometry(capsys):
+    assert main(["convert", "run", "other", "--model", "water"]) == 2
+    assert "run is a run directory of DL_FFLUX already" in capsys.readouterr().err

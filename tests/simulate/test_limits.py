@@ -85,6 +85,9 @@ def test_absurd_temperatures(water, tmp_path, monkeypatch, capsys):
     (dict(timestep=1e300), "longer than any vibration"), (dict(timestep=np.nan), "longer than any"),
     (dict(time=1e308), "more than 1e.10 steps"), (dict(timestep=1e-300), "more than 1e.10 steps"),
     (dict(time=np.nan), "more than"),
+    (dict(temperature=1e30), "a temperature of 1e.30 K: give at most"),
+    (dict(ensemble="npt", pressure=-1e30), "a pressure of -1e.30 bar: give at most"),
+    (dict(friction=1e30), "a friction of 1e.30 per ps"),
 ])
 def test_settings_that_overflow(settings, said):
     with pytest.raises(FFLUXError, match=said):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ase import units
 
 from ase_fflux.base.errors import FFLUXError
+from ase_fflux.simulate.limits import require_asked
 
 ENSEMBLES = ("nvt", "nve", "npt")
 
@@ -86,7 +87,8 @@ class DynamicsSettings:
     FFLUXError
         An unknown ensemble, thermostat or barostat, a setting of one that is not there, a run
         shorter than one interval or of more steps than can be done, a time step longer than any
-        vibration, a thermostat or barostat too fast for the time step.
+        vibration, a thermostat or barostat too fast for the time step, a temperature or pressure
+        that no run stands.
     """
 
     ensemble: str = "nvt"
@@ -114,6 +116,7 @@ class DynamicsSettings:
             if value not in known:
                 raise FFLUXError(f"unknown {kind} {value!r}: choose from {', '.join(known)}")
         self._require_used()
+        require_asked(self.temperature, self.pressure)
         if not self.timestep <= _LONGEST:
             raise FFLUXError(
                 f"a time step of {self.timestep:g} fs is longer than any vibration: choose about "
@@ -134,6 +137,11 @@ class DynamicsSettings:
             raise FFLUXError(
                 f"an equilibration of {self.equilibration:g} ps leaves nothing of a run of "
                 f"{self.time:g} ps: make it shorter"
+            )
+        if self.friction is not None and self.friction * self.timestep > 1000:
+            raise FFLUXError(
+                f"a friction of {self.friction:g} per ps stops atoms within a time step of "
+                f"{self.timestep:g} fs: give less"
             )
         for kind, time in (("thermostat", self.thermostat_time), ("barostat", self.barostat_time)):
             if time is not None and 1000 * time < _SHORTEST * self.timestep:
