@@ -124,7 +124,8 @@ class TestOrder:
     def test_of_a_geometry_is_kept_there_and_back(self, run, capsys):
         energy = self.turned(run)
         quiet = ["--on-low-coverage", "ignore"]
-        assert self.energy("turned.xyz", "--model", "run", *quiet) == pytest.approx(energy, abs=1e-6)
+        found = self.energy("turned.xyz", "--model", "run", *quiet)
+        assert found == pytest.approx(energy, abs=1e-6)
         assert main(["convert", "turned.xyz", "back", "--model", "run"]) == 0
         assert "order" not in capsys.readouterr().out
         assert self.energy("back", *quiet) == pytest.approx(energy, abs=1e-6)
