@@ -217,3 +217,33 @@ def add_wrapped_sums(sums, k, table, at, width, q, period):
             d = q[c] - x[j]
             s += k[j] * (d - turn * np.rint(d / turn))
         sums[c] -= s
+
+
+@njit
+def rows_times(rows, matrix):
+    """rows (n, K) times a matrix (K, L).
+
+    Not that of linear algebra: its threads, once woken by many rows, spin for milliseconds on the
+    cores that ours need. The same holds of `sum_of_products`.
+    """
+    product = np.zeros((rows.shape[0], matrix.shape[1]))
+    for i in range(rows.shape[0]):
+        out = product[i]
+        for k in range(rows.shape[1]):
+            factor, row = rows[i, k], matrix[k]
+            for j in range(matrix.shape[1]):
+                out[j] += factor * row[j]
+    return product
+
+
+@njit
+def sum_of_products(a, b):
+    """(K, L) sum over rows of a (n, K) and b (n, L) of their products."""
+    total = np.zeros((a.shape[1], b.shape[1]))
+    for i in range(a.shape[0]):
+        row = b[i]
+        for k in range(a.shape[1]):
+            factor, out = a[i, k], total[k]
+            for j in range(b.shape[1]):
+                out[j] += factor * row[j]
+    return total

@@ -33,6 +33,7 @@ from ase_fflux.forcefield.interactions.cartesian import (
 )
 from ase_fflux.forcefield.interactions.quasi_internal import PARITY, contraction
 from ase_fflux.forcefield.interactions.screened import screened_charges, screened_pairs
+from ase_fflux.forcefield.loops import rows_times, sum_of_products
 from ase_fflux.model.multipoles import n_moments
 
 _NET_CHARGE = 0.05
@@ -92,16 +93,17 @@ class Ewald:
         q = np.hstack([moments, x])
         v, virial = np.zeros_like(q), np.zeros((3, 3))
         self._add_real_space(system, q, v, virial)
-        m = moments @ TO_MONOMIALS[:n_used, : n_monomials(self.rank)]
+        m = rows_times(moments, TO_MONOMIALS[:n_used, : n_monomials(self.rank)])
         field = self.add_waves(system, m, virial)
-        products = m.T @ field[:, : m.shape[1]]
+        products = sum_of_products(m, field[:, : m.shape[1]])
         virial += strain_of_moments(products, self.rank)
         gradient = v[:, n_used:]
         for a in range(3):
             gradient[:, a] += np.vecdot(m, field[:, RAISED[: m.shape[1], a]])
         potential = np.zeros_like(system.moments)
         potential[:, :n_used] = v[:, :n_used] + 2 * self._self_factors * moments
-        potential[:, :n_used] += field[:, : m.shape[1]] @ TO_MONOMIALS[:n_used, : m.shape[1]].T
+        to_moments = np.ascontiguousarray(TO_MONOMIALS[:n_used, : m.shape[1]].T)
+        potential[:, :n_used] += rows_times(field[:, : m.shape[1]], to_moments)
         charge, volume = moments[:, 0].sum(), abs(np.linalg.det(system.cell))
         if abs(charge) > _NET_CHARGE:
             warnings.warn(

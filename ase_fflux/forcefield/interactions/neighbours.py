@@ -12,6 +12,7 @@ from ase.geometry import complete_cell
 
 from ase_fflux.base.jit import njit
 from ase_fflux.base.workspace import Workspace
+from ase_fflux.forcefield.loops import rows_times
 
 SKIN = 2.0
 """bohr"""
@@ -123,7 +124,7 @@ class NeighbourList:
             strain = np.linalg.solve(old_cell, cell)
             # no more than 1: what holds of this cut-off then holds of shorter ones
             smallest = min(1.0, np.linalg.svd(strain, compute_uv=False)[-1])
-            old = old @ strain
+            old = rows_times(old, strain)
         moved = np.sqrt(np.square(positions - old).sum(axis=1).max(initial=0.0))
         return (cutoff + self.skin) * smallest - 2 * moved >= cutoff
 
@@ -137,7 +138,7 @@ def find_pairs(positions, molecule, cell, pbc, cutoff: float) -> Pairs:
     cell = complete_cell(np.where(np.asarray(pbc)[:, None], cell, 0.0))
     inverse = np.linalg.inv(cell)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
-    fractions = positions @ inverse
+    fractions = rows_times(positions, inverse)
     home = np.where(pbc, np.floor(fractions), 0.0)
     fractions -= home
     low = np.where(pbc, 0.0, fractions.min(axis=0))
@@ -154,7 +155,7 @@ def find_pairs(positions, molecule, cell, pbc, cutoff: float) -> Pairs:
     start = np.searchsorted(index[members], np.arange(np.prod(bins) + 1))
     home = home.astype(np.int64)
     arguments = (
-        fractions @ cell, np.ascontiguousarray(molecule, dtype=np.int64), cell,
+        rows_times(fractions, cell), np.ascontiguousarray(molecule, dtype=np.int64), cell,
         np.asarray(pbc, dtype=np.bool_), cutoff, bins, place, reach, members, start, home,
     )
     found = _room(_search(*arguments, *_room(0)))

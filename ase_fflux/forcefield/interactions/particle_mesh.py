@@ -18,7 +18,7 @@ from ase_fflux.forcefield.interactions.base import System
 from ase_fflux.forcefield.interactions.cartesian import POWERS, RAISED, n_monomials, substitute
 from ase_fflux.forcefield.interactions.ewald import Ewald
 from ase_fflux.forcefield.interactions.splines import gather, splines, spread
-from ase_fflux.forcefield.loops import exponentials
+from ase_fflux.forcefield.loops import exponentials, rows_times
 
 _UNSCALED = {fft: "backward", ifft: "forward"}
 
@@ -120,7 +120,7 @@ class ParticleMesh(Ewald):
         shape, order, degree = self.shape(system.cell), self.order, self.rank + 1
         threads, room = system.threads, system.room
         inverse = np.linalg.inv(system.cell)
-        w = system.positions @ inverse
+        w = rows_times(system.positions, inverse)
         w = (w - np.floor(w)) * shape
         w[w >= shape] = 0.0  # rounding of a position just below zero
         # in the order of the mesh, so that neighbours in memory follow each other
@@ -130,7 +130,7 @@ class ParticleMesh(Ewald):
         high, low = n_monomials(degree), m.shape[1]
         change = np.zeros((high, high))
         substitute(inverse * shape, degree, POWERS, RAISED, change)
-        coefficients = (m @ change[:low, :low])[sites]
+        coefficients = rows_times(m[sites], change[:low, :low])
         mesh = room.array("mesh", (shape[0], shape[1], shape[2] + order - 1))
         spectrum = room.array("spectrum", (*shape[:2], shape[2] // 2 + 1), complex)
         moduli = np.zeros((3, max(shape)))
@@ -164,10 +164,13 @@ class ParticleMesh(Ewald):
         energy, xx, yy, zz, xy, xz, yz = sums.sum(axis=0)
         virial += [[xx - energy, xy, xz], [xy, yy - energy, yz], [xz, yz, zz - energy]]
         field = room.array("field", (len(w), high))
-        run(lambda part: gather(w[part], order, degree, POWERS, mesh, field[part]),
-            zip(slices(len(w), threads)), threads)
-        back = np.empty_like(field)
-        back[sites] = field @ change.T
+        back, turned = np.empty_like(field), np.ascontiguousarray(change.T)
+
+        def to_sites(part):
+            gather(w[part], order, degree, POWERS, mesh, field[part])
+            back[sites[part]] = rows_times(field[part], turned)
+
+        run(to_sites, zip(slices(len(w), threads)), threads)
         return back
 
 
