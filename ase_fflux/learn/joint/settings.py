@@ -15,7 +15,7 @@ PARTITIONED_TOTAL = 1e-5
 """Least noise of their total (hartree; 0.03 kJ/mol). With less, where little is resolved but this,
 dual weights grow until energies are rounded to 1e-6 eV, and errors are no smaller."""
 CLIMBING = 2
-"""Forms of kernels that the whole ladder is climbed with, of those that are searched."""
+"""Forms of kernels that the first rung is climbed with, of those that are searched."""
 TIGHT = 1e-4
 """Noise that the search starts from a second time where it may be larger: from large noise it is
 slow to find length scales that explain all, from small noise they come out too short."""
@@ -103,8 +103,9 @@ class JointSettings:
         first = len(self.forms) * len(self.starts) * self.evaluations[0]
         if not self.transfer:
             return (first,)
-        climbing = min(CLIMBING, len(self.forms))
-        return (first, *(climbing * n for n in self.evaluations[1:]))
+        rungs = list(self.evaluations[1:])
+        rungs[:1] = [min(CLIMBING, len(self.forms)) * n for n in rungs[:1]]
+        return (first, *rungs)
 
     @classmethod
     def of_atoms(cls, partition: str) -> "JointSettings":

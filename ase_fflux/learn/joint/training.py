@@ -111,9 +111,9 @@ def find_hyperparameters(
 ) -> tuple[Hyperparameters, tuple[Step, ...]]:
     """Search on small sources, and the choice of the form of kernels.
 
-    Each form is searched on the same few labels. The ladder is climbed with the two most likely
-    ones; of these it is that with the smaller error of gradients at labels of the last rung that
-    are left out one at a time. The likelihood alone hardly tells these two apart.
+    Each form is searched on the same few labels. The two most likely ones climb the first rung of
+    the ladder, and that with the smaller error of gradients at labels of it that are left out one
+    at a time climbs the others. The likelihood alone hardly tells these two apart.
 
     Parameters
     ----------
@@ -137,10 +137,12 @@ def find_hyperparameters(
     searches = [_Search(data.in_form(f), settings, threads, on_step, steps) for f in settings.forms]
     found = [(*search.first(), search) for search in searches]
     found = sorted(found, key=lambda one: one[0])[:CLIMBING]
-    likely = [(search.climbed(x, curvature), search) for _, x, curvature, search in found]
+    rungs = searches[0].rungs
+    likely = [(*search.climbed(x, c, rungs[:1]), search) for _, x, c, search in found]
     if len(likely) > 1 and len(data.with_gradient):
-        likely.sort(key=lambda one: one[1].error(one[0]))
-    x, search = likely[0]
+        likely.sort(key=lambda one: one[2].error(one[0]))
+    x, curvature, search = likely[0]
+    x, _ = search.climbed(x, curvature, rungs[1:])
     return search.likelihood.unpack(x), tuple(steps)
 
 
@@ -263,9 +265,9 @@ def box(
 class _Search:
     """The sources, the box of hyperparameters, and the record of the steps."""
 
-    def __init__(self, data, settings, threads, on_step, steps):
+    def __init__(self, data, settings, threads, on_step, steps=None):
         self.data, self.settings, self.threads, self.on_step = data, settings, threads, on_step
-        self.steps: list[Step] = steps
+        self.steps: list[Step] = [] if steps is None else steps
         self.order = np.random.default_rng(settings.seed).permutation(len(data))
         self.likelihood = JointLikelihood(data, threads)
         start = initial_hyperparameters(data, settings)
@@ -294,27 +296,32 @@ class _Search:
             found.append((self.steps[-1].value, x, curvature / size))
         return min(found, key=lambda one: one[0])
 
-    def climbed(self, x: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-        """Relaxation on the other sizes, from what `first` found; there are none without transfer.
-        """
-        if not self.settings.transfer:
-            return x
-        transferred = "source"
-        for size, evaluations in list(self._sizes())[1:]:
-            with self._stage("ladder", size, transferred) as objective:
+    @property
+    def rungs(self) -> list[tuple[int, int]]:
+        """Sizes and evaluations of what follows on `first`; there are none without transfer."""
+        return list(self._sizes())[1:] if self.settings.transfer else []
+
+    def climbed(self, x, curvature, rungs) -> tuple[np.ndarray, np.ndarray]:
+        """Relaxation on some of the rungs: hyperparameters, and the curvature for each label."""
+        for size, evaluations in rungs:
+            before = self.steps[self._last()].stage
+            with self._stage("ladder", size, before) as objective:
                 found = relax(objective, x, self.box, size * curvature, evaluations)
-            x, curvature, transferred = found.log_theta, found.curvature / size, "ladder"
-        return x
+            x, curvature = found.log_theta, found.curvature / size
+        return x, curvature
 
     def error(self, x: np.ndarray) -> float:
-        """Of the gradient at labels of the last size left out (hartree/bohr); recorded."""
-        *_, (size, _) = self._sizes()
-        source = self.data.select(self.order[:size])
+        """Of the gradient at labels of the last step left out (hartree/bohr); recorded."""
+        last = self._last()
+        source = self.data.select(self.order[: self.steps[last].points])
         with threads_of(max(source.n_observed)):
             error = gradient_error(JointSystem(source, self.likelihood.unpack(x), self.threads))
-        last = max(i for i, step in enumerate(self.steps) if step.form == str(self.data.form))
         self.steps[last] = replace(self.steps[last], left_out=error)
         return error
+
+    def _last(self) -> int:
+        """Number of the last step in this form."""
+        return max(i for i, step in enumerate(self.steps) if step.form == str(self.data.form))
 
     def _search(self, stage: str, size: int, start: np.ndarray):
         """L-BFGS from a start; hyperparameters and the curvature learned on the way."""

@@ -250,20 +250,26 @@ def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
 
 def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
     """All forms are searched on the same labels; the error is that of labels left out."""
-    settings = replace(SETTINGS, sizes=(6, 12), evaluations=(12, 4), forms=tuple(FORMS.values()))
+    settings = replace(
+        SETTINGS, sizes=(6, 12, 16), evaluations=(12, 4, 2), forms=tuple(FORMS.values())
+    )
     h, steps = find_hyperparameters(data, settings)
-    *searched, one, two = steps
+    *searched, one, two, last = steps
     assert [s.form for s in searched] == [str(form) for form in FORMS.values()]
     assert {(s.stage, s.points) for s in searched} == {("source", 6)}
     likely = sorted(searched, key=lambda step: step.value)[:2]
     assert [(s.stage, s.form) for s in (one, two)] == [("ladder", s.form) for s in likely]
-    assert str(h.form) == min((one, two), key=lambda step: step.left_out).form
+    kept = min((one, two), key=lambda step: step.left_out)
+    assert str(h.form) == kept.form == last.form and last.points == 16 and last.left_out is None
+    assert last.transferred == one.stage and one.transferred == searched[0].stage
     alone, _ = find_hyperparameters(data, replace(settings, forms=(h.form,)))
     np.testing.assert_array_equal(logarithms(h), logarithms(alone))
     assert solve(data, h).processes[0].kernel.form == h.form
     assert sum(s.evaluations for s in steps) <= sum(settings.budget)
     order = np.random.default_rng(0).permutation(len(data))[:12]
     errors = []
+    settings = replace(settings, sizes=(6, 12), evaluations=(12, 4), forms=(h.form,))
+    h, _ = find_hyperparameters(data, settings)
     for left in order:
         rest, label = np.setdiff1d(order, left), data.select(np.array([left])).in_form(h.form)
         system = JointSystem(data.select(rest), h)
