@@ -99,7 +99,9 @@ def measure(model, system_of, rank, options, flops, clock):
     _, system, _ = forcefield.molecules(x, numbers, cell, pbc, assignment)
     sum_ = Electrostatics(rank=rank, accuracy=options.accuracy).on(system)
     listed.pairs(system.positions, system.molecule, cell, pbc, sum_.cutoff)
-    system = system._replace(pairs=listed.within(sum_.cutoff), moments=moments)
+    system = system._replace(
+        pairs=listed.within(sum_.cutoff), moments=moments, workspace=listed.workspace
+    )
     m = moments @ TO_MONOMIALS[: n_moments(rank), : n_monomials(rank)]
     n_pairs = n**2 / 2 * 4 / 3 * np.pi * sum_.cutoff**3 / np.linalg.det(cell)
     shape = sum_.shape(cell)

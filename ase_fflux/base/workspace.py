@@ -1,7 +1,7 @@
 """Memory of one large system that is kept from call to call.
 
 Arrays of some hundred kilobytes go back to the operating system as soon as they are freed, and
-every page of the next ones is a trap into its kernel: half of the time of an evaluation in a
+every page of the next ones is a trap into its kernel: a fifth of the time of an evaluation in a
 virtual machine, and more on several threads, which wait there for each other.
 """
 
