@@ -39,13 +39,12 @@ from published_sets import use_threads
 from ase_fflux import FFLUX
 from ase_fflux.assess.validate import held_out_errors, minimum_errors
 from ase_fflux.base.errors import TrainingError
-from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
+from ase_fflux.base.units import BOHR
 from ase_fflux.labels.calculator_source import CalculatorSource
 from ase_fflux.labels.conformers import minima
 from ase_fflux.labels.dataset import append_labels, count_labels, read_dataset
 from ase_fflux.labels.sampling import Portion, sample
 from ase_fflux.labels.tblite_source import GFN2
-from ase_fflux.learn.joint.design import design
 from ase_fflux.training.joint import JointTrainer
 from ase_fflux.workflows.select import process_of_source, select, thermal_target
 
@@ -107,7 +106,7 @@ class Molecule:
             append_labels(path, [label for _, label in found], [origin for origin, _ in found])
         return replace(read_dataset(path), atomic_energies=None, moments=None, dipoles=None)
 
-    def sets(self, count: int, seed: int):
+    def sets(self, count: int, seed: int, kinds: tuple[str, ...]):
         """Names, places in the pool, expected errors and those of the process alone."""
         rng = np.random.default_rng(seed)
         places = np.sort(rng.permutation(POOL)[: POOL // 2])
@@ -116,18 +115,18 @@ class Molecule:
         ).at(places)
         yield "mix", self.mixed(places, count, rng), None, None
         for criterion in SETS[1:]:
+            if criterion not in kinds:
+                continue
             start = process_time()
-            found = design(
-                self.process.data, self.process.hyperparameters, places, target.places,
-                target.weights, count, criterion, parts=target.parts, seed=seed,
-            )
-            expected = None
-            if criterion == "V":
-                scaled = select(self.process, places, target, count)
-                expected = scaled.force_rmse, scaled.energy_rmse
-            alone = FORCE * found.force[1:], HARTREE_KJ * found.energy[1:]
+            # only what is to be the default is tried at the cheap level
+            process = self.process if criterion == "V" else replace(self.process, trainer=None)
+            found = select(process, places, target, count, criterion, seed=seed)
+            scaled = found.force_rmse, found.energy_rmse
             print(f"{self.name} {seed} {criterion} {process_time() - start:.0f} s", file=sys.stderr)
-            yield criterion, places[found.chosen], expected, alone
+            yield (
+                criterion, found.chosen, scaled if criterion == "V" else None,
+                (found.force_alone, found.energy_alone),
+            )
 
     def mixed(self, places, count: int, rng) -> np.ndarray:
         """Of a pool a mix whose every first part has the shares of the whole."""
@@ -171,10 +170,10 @@ def run(chosen: argparse.Namespace, done: list[dict]) -> None:
     for seed in range(chosen.seeds):
         for name in chosen.molecules:
             if any(r["molecule"] == name and r["seed"] == seed for r in done):
-                continue
+                continue  # from before
             known.setdefault(name, Molecule(name, chosen.pools))
             rows = []
-            for kind, places, expected, alone in known[name].sets(most, seed):
+            for kind, places, expected, alone in known[name].sets(most, seed, chosen.sets):
                 for n in chosen.labels:
                     row = known[name].errors(places[:n])
                     for what, told in (("expected", expected), ("process", alone)):
@@ -225,6 +224,7 @@ def main() -> None:
     parser.add_argument("molecules", nargs="*", default=list(MOLECULES), metavar="MOLECULE")
     parser.add_argument("--labels", type=int, nargs="+", default=[10, 25, 50], metavar="N")
     parser.add_argument("--seeds", type=int, default=5, metavar="N")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="mix always")
     parser.add_argument("--pools", type=Path, default=Path("design-pools"), metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE", help="kept, and gone on from")
     chosen = parser.parse_args()

@@ -124,12 +124,16 @@ class Selection:
         energy (kJ/mol).
     checked : dict of int to (float, float)
         What a model of the cheap level has with so many of them; the others are scaled to it.
+    force_alone, energy_alone : (n,) arrays
+        What the process expects, without any scale.
     """
 
     chosen: np.ndarray
     force_rmse: np.ndarray
     energy_rmse: np.ndarray
     checked: dict[int, tuple[float, float]]
+    force_alone: np.ndarray
+    energy_alone: np.ndarray
 
 
 def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
@@ -290,18 +294,16 @@ def select(
     checked = {}
     if process.trainer is not None:
         checked = _checked(process, chosen, target.first, progress)
-    numbers = np.arange(1, count + 1)
+    alone = FORCE * found.force[1:], HARTREE_KJ * found.energy[1:]
     scaled = []
-    for place, (expected, unit) in enumerate(
-        ((found.force[1:], FORCE), (found.energy[1:], HARTREE_KJ))
-    ):
+    for place, expected in enumerate(alone):
         factor = np.full(count, process.scale)
         if checked:
-            factor = np.exp(np.interp(np.log(numbers), np.log(list(checked)), [
-                np.log(errors[place] / (unit * expected[n - 1])) for n, errors in checked.items()
+            factor = np.exp(np.interp(np.log(np.arange(count) + 1), np.log(list(checked)), [
+                np.log(errors[place] / expected[n - 1]) for n, errors in checked.items()
             ]))
-        scaled.append(unit * factor * expected)
-    return Selection(chosen, *scaled, checked)
+        scaled.append(factor * expected)
+    return Selection(chosen, *scaled, checked, *alone)
 
 
 def _checked(

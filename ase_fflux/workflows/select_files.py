@@ -76,6 +76,10 @@ def write_selection(
             "force_rmse": {"value": selection.force_rmse, "unit": "eV/A"},
             "energy_rmse": {"value": selection.energy_rmse, "unit": "kJ/mol"},
         },
+        "expected_without_scale": {
+            "force_rmse": {"value": selection.force_alone, "unit": "eV/A"},
+            "energy_rmse": {"value": selection.energy_alone, "unit": "kJ/mol"},
+        },
         "cheap_level": [
             {"labels": n, "force_rmse": force, "energy_rmse": energy}
             for n, (force, energy) in selection.checked.items()

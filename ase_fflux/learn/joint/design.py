@@ -41,7 +41,6 @@ CRITERIA = "V", "D", "G", "farthest", "random"
 
 _VAGUE = 10.0
 """Prior variance of the constant mean, relative to that of the total energy without it."""
-_ENERGIES = 1.0
 _CHUNK = 64
 """Geometries of the pool that are worked on at once."""
 _SPENT = 1e-12
@@ -301,9 +300,9 @@ def _mean_decrease(state: _State) -> np.ndarray:
     worth = np.empty((2, t))
     for part in state.parts:
         force, energy = state.variances_of(part)
-        worth[:, part] = [[state.share / force], [_ENERGIES / energy]]
+        worth[:, part] = [[state.share / force], [1.0 / energy]]
         gradients = slice(t + part.start * (p - 1), t + part.stop * (p - 1))
-        for columns, each in ((part, _ENERGIES / energy), (gradients, state.share / force)):
+        for columns, each in ((part, 1.0 / energy), (gradients, state.share / force)):
             cross = state.cross[:, :, columns]
             found += each * np.einsum("mpq,mpq->m", inverse, cross @ cross.transpose(0, 2, 1))
     # of itself, a geometry of the target learns nothing that counts
