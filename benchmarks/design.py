@@ -119,7 +119,7 @@ class Molecule:
                 continue
             start = process_time()
             # only what is to be the default is tried at the cheap level
-            process = self.process if criterion == "V" else replace(self.process, trainer=None)
+            process = self.process if criterion == "V" else self.process.untried
             found = select(process, places, target, count, criterion, seed=seed)
             scaled = found.force_rmse, found.energy_rmse
             print(f"{self.name} {seed} {criterion} {process_time() - start:.0f} s", file=sys.stderr)

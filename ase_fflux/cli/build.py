@@ -22,10 +22,11 @@ from each other. Options of training below concern the moments, or all with --en
 
 Labels are GFN2-xTB's own decomposition of its energy into atoms, its charges, atomic dipoles and
 quadrupoles. They are not IQA energies. With --reference pyscf they are, ab initio: geometries still
-come from GFN2-xTB's dynamics, minima, second derivatives and labels from PySCF. What that costs is
-said after the first label. At B3LYP/6-31+G(d,p) one takes a core about 1 s for water, 10 s for 9
-atoms and 30 s for 12; a build of 9 atoms labels some 250 geometries for each minimum and takes two
-cores half an hour, of 12 atoms two hours.
+come from GFN2-xTB's dynamics, and those that leave the model the least error are chosen for a label
+(--design); minima, second derivatives and labels come from PySCF. What that costs is said after the
+first label. At B3LYP/6-31+G(d,p) one takes a core about 1 s for water, 10 s for 9 atoms and 30 s
+for 12; a build of 9 atoms labels some 250 geometries for each minimum and takes two cores half an
+hour, of 12 atoms two hours.
 
 Needs tblite, and PySCF for the latter: pip install 'ase-fflux[all]' 'ase-fflux[pyscf]'
 """
@@ -88,6 +89,10 @@ def add_parser(subparsers) -> None:
         help=f"frames of the test trajectory (default: 500, with --reference pyscf {_DEAR_FRAMES} "
         "five times as far apart)")
     add_source(parser, "gfn2")
+    add("--design", choices=("V", "mix"),
+        help="training geometries: V, those of a pool from GFN2-xTB that leave the least error (as "
+        "fflux select has it), or a mix of dynamics and displacements from the minima (default: V "
+        "with --reference pyscf, else mix)")
     add("--workers", type=options.natural, metavar="N",
         help="processes of one thread each that label ab initio (default: as many as cores)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
@@ -108,6 +113,19 @@ def _unpaired(text: str) -> int:
 
 
 _unpaired.__name__ = "number of unpaired electrons"
+
+
+def _designed(args: argparse.Namespace, source) -> bool:
+    """Whether training geometries are chosen before they are labelled."""
+    from ase_fflux.labels.source import LabelSource
+
+    cheap = source.engine is not source and isinstance(source.engine, LabelSource)
+    if args.design == "V" and not cheap:
+        raise FFLUXError(
+            f"--design V chooses by the labels of a cheaper level, and {source.method} has none: "
+            "use --design mix, or fflux select with a model"
+        )
+    return args.design == "V" or (args.design is None and cheap and not args.energies_only)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,10 +156,11 @@ def run(args: argparse.Namespace) -> int:
     )
     usual = _DEAR_LABELS if dear else _LABELS
     usual = _ENERGIES_ONLY if args.energies_only else usual
-    settings = BuildSettings(
-        args.labels or usual, sampling, args.goal, args.stop, options.search_of(args)
-    )
     source = source_of(args, spin=args.spin)
+    settings = BuildSettings(
+        args.labels or usual, sampling, args.goal, args.stop, options.search_of(args),
+        _designed(args, source),
+    )
     training = settings_of(args)
     if not args.energies_only:
         training = JointTraining(

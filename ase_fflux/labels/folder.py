@@ -6,6 +6,7 @@ conformers.xyz       conformers that were looked for, if so, with energies of th
 minima.xyz           minima of the label source
 hessians.npz         its second derivatives there; calculated again where they are lost
 labels.xyz           training labels; more can be added later
+pool.xyz             what they were chosen from, if so, and choice.xyz, in the order of choice
 test.xyz             labels of a trajectory of its own
 minimum-1.xyz, ...   labels of displacements from that minimum along its normal modes
 labels-rejected.txt  geometries that the source rejected, if any: their places among all
@@ -15,6 +16,7 @@ test-rejected.txt    that were sampled, from 1, and why (of a minimum likewise)
 
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +45,9 @@ _DISPLACED = "mode"
 """Origin of labels of displacements."""
 _LEAST_REJECTED = 10
 """Rejected geometries, beyond as many as there are labels to make, that end the labelling."""
+
+Design = Callable[[list[Minimum], int], Sequence[tuple[str, Atoms]]]
+"""Gives geometries to label; see `LabelFolder`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,9 @@ class LabelFolder:
         Of that source; by default this process labels.
     search : Search, optional
         How further conformers are looked for from the first geometry; by default they are not.
+    design : callable, optional
+        Called with the minima and a number, gives at least so many origins and geometries to label,
+        always the same first ones; by default they are those of the settings.
 
     Raises
     ------
@@ -122,6 +130,7 @@ class LabelFolder:
     def __init__(
         self, folder: Path, conformers: list[Atoms], source: LabelSource, settings: LabelSettings,
         labeller: Labeller | None = None, search: Search | None = None,
+        design: Design | None = None,
     ):
         if settings.test_frames < 2:
             raise FFLUXError("a test needs at least 2 frames")
@@ -130,7 +139,7 @@ class LabelFolder:
             source.check(conformer)
         self.folder, self.conformers, self.source = folder, conformers, source
         self.settings, self.labeller = settings, labeller or Labeller(source)
-        self.search = search
+        self.search, self.design = search, design
         wanted = {
             "source": {"method": source.method, "partition": source.partition, **source.settings},
             "settings": asdict(settings),
@@ -141,6 +150,8 @@ class LabelFolder:
         }
         if search is not None:
             wanted["search"] = asdict(search)
+        if design is not None:
+            wanted["design"] = "V"
         claim(folder, "build.json", wanted, "a build", replace=not self._begun(wanted))
 
     def _begun(self, wanted: dict) -> bool:
@@ -220,7 +231,9 @@ class LabelFolder:
     def training(self, count: int, progress=silent) -> Dataset:
         """The first ``count`` training labels."""
         path = self.folder / "labels.xyz"
-        self._label(path, self.settings.training(), count, self.settings.seed, progress)
+        self._label(
+            path, self.settings.training(), count, self.settings.seed, progress, self.design
+        )
         return read_dataset(path).select(slice(count))
 
     def test(self, progress=silent) -> Dataset:
@@ -249,10 +262,14 @@ class LabelFolder:
     def _around(self, number: int) -> Path:
         return self.folder / f"minimum-{number + 1}.xyz"
 
-    def _label(self, path: Path, portions, total: int, seed: int, progress) -> None:
+    def _label(
+        self, path: Path, portions, total: int, seed: int, progress, design: Design | None = None
+    ) -> None:
         """Label what is not labelled yet, writing labels to disk every second."""
         record = _record(path)
         known, done = self.minima_with_hessians(), count_labels(path)
+        if design is not None and done < total:
+            design(known, total + _rejected(record))  # with a progress of its own
         with progress(f"labelling {path.stem}", total, min(done, total)) as advance:
             while (done := count_labels(path)) < total:
                 rejected = _rejected(record)
@@ -262,10 +279,14 @@ class LabelFolder:
                         f"(reasons in {record}): sample at a lower temperature, or change the "
                         "settings of the source"
                     )
-                geometries = sample(
-                    [minimum.atoms for minimum in known], self.source, portions, total + rejected,
-                    seed, skip=done + rejected, hessians=[minimum.hessian for minimum in known],
-                )
+                if design is not None:
+                    geometries = design(known, total + rejected)[done + rejected:total + rejected]
+                else:
+                    geometries = sample(
+                        [minimum.atoms for minimum in known], self.source, portions,
+                        total + rejected, seed, skip=done + rejected,
+                        hessians=[minimum.hessian for minimum in known],
+                    )
                 self._label_some(path, record, geometries, done + rejected, advance)
         self._say_rejected(path)
 

@@ -40,6 +40,7 @@ from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.molecule import molecule_jobs, molecule_model, training_record
+from ase_fflux.workflows.designed import Designed
 
 LEAST_LABELS = 20
 _WORTH_SAYING = 3.0
@@ -64,6 +65,9 @@ class BuildSettings:
         Whether labelling ends, after a quarter or half of the labels, when the goal is reached.
     search : Search, optional
         How further conformers are looked for; by default those that are given are all.
+    design : bool
+        Whether training geometries are chosen before they are labelled (`designed`); the source's
+        engine must be a label source of its own.
     """
 
     labels: int = 300
@@ -71,6 +75,7 @@ class BuildSettings:
     goal: float = 0.02
     stop: bool = False
     search: Search | None = None
+    design: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,12 @@ def build(
     for conformer in conformers:
         # linear molecules are refused before anything is begun
         choose_alf(conformer.get_chemical_symbols(), conformer.positions / BOHR)
+    design = None
+    if settings.design:
+        design = Designed(folder, source, settings.sampling, settings.labels, workers, progress)
     labels = LabelFolder(
-        folder, conformers, source, settings.sampling, Labeller(source, workers), settings.search
+        folder, conformers, source, settings.sampling, Labeller(source, workers), settings.search,
+        design,
     )
     made_by = labels.starts(progress)[1]
     found = labels.minima_with_hessians(progress)
@@ -232,15 +241,18 @@ def _plan(
     """
     sampling = settings.sampling
     labelled = steps = 0
-    for name, portions, count in (
-        ("labels.xyz", sampling.training(), settings.labels),
-        ("test.xyz", sampling.test(), sampling.test_frames),
+    training, size = sampling.training(), settings.labels
+    if labels.design is not None:
+        training, size = labels.design.portions, labels.design.pool_size(settings.labels)
+    for name, portions, count, sampled in (
+        ("labels.xyz", training, settings.labels, size),
+        ("test.xyz", sampling.test(), sampling.test_frames, sampling.test_frames),
     ):
         missing = max(count - count_labels(labels.folder / name), 0)
         labelled += missing
         if missing:  # the dynamics before the first missing frame are repeated
             steps += sum(
-                sampling_steps(round(p.share * count), len(minima), p.stride_fs)
+                sampling_steps(round(p.share * sampled), len(minima), p.stride_fs)
                 for p in portions if p.kind == "md"
             )
     labelled += sum(labels.missing_around(i) for i in around)

@@ -76,6 +76,11 @@ class Process:
     scale: float = 1.0
     trainer: JointTrainer | None = None
 
+    @property
+    def untried(self) -> "Process":
+        """The same without labels of the cheap level to try a choice with."""
+        return replace(self, trainer=None)
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

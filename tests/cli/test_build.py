@@ -294,3 +294,15 @@ def test_ab_initio_labels_are_few_and_their_test_frames_far_apart(monkeypatch):
     assert (source.method, source.partition) == ("B3LYP/6-31+G(d,p)", "hirshfeld")
     assert (settings.labels, settings.sampling.test_frames) == (150, 50)
     assert settings.sampling.test_stride == 100.0
+    # dear labels are chosen before they are made, unless a mix is asked for
+    assert settings.design
+    mix = "--design", "mix"
+    assert main(["build", "water.xyz", "--reference", "pyscf", *mix]) == 130
+    assert main(["build", "water.xyz", "--reference", "pyscf", "--energies-only"]) == 130
+    assert main(["build", "water.xyz"]) == 130
+    assert not any(settings.design for _, settings, _ in asked[1:])
+
+
+def test_what_has_no_cheaper_level_is_not_designed(capsys):
+    assert build("--design", "V") == 2
+    assert "GFN2-xTB has none: use --design mix" in capsys.readouterr().err

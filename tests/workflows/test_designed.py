@@ -1,0 +1,90 @@
+"""Builds whose labels are dear: geometries are chosen before they are labelled."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from ase_fflux.labels import sampling
+from ase_fflux.labels.dataset import count_labels, read_dataset
+from ase_fflux.labels.folder import LabelSettings
+from ase_fflux.training.joint import JointTraining
+from ase_fflux.workflows import designed
+from ase_fflux.workflows.build import BuildSettings, build
+
+pytest.importorskip("tblite.interface", exc_type=ImportError)
+
+from ase_fflux.labels.source import Rejected
+from ase_fflux.labels.tblite_source import GFN2
+
+INPUT = Path(__file__).resolve().parents[2] / "models" / "inputs" / "water.xyz"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(sampling, "EQUILIBRATION", 40.0)
+    monkeypatch.setattr(sampling, "TIME_STEP", 1.6)
+    monkeypatch.setattr(designed, "POOL", 70)
+
+
+class Dear(GFN2):
+    """A source with a cheap engine, which stops or rejects."""
+
+    def __init__(self, stop=None, reject=()):
+        super().__init__()
+        self.stop, self.reject, self.asked = stop, reject, 0
+
+    @property
+    def engine(self):
+        return GFN2()
+
+    def label(self, atoms):
+        self.asked += 1
+        if self.asked == self.stop:
+            raise KeyboardInterrupt
+        if self.asked in self.reject:
+            raise Rejected("no convergence")
+        return super().label(atoms)
+
+
+def water(folder, labels=20, source=None, **options):
+    settings = BuildSettings(
+        labels=labels, sampling=LabelSettings(test_frames=4, seed=2), design=True
+    )
+    return build(
+        [read(INPUT)], folder / "water.fflux", source or Dear(), settings,
+        JointTraining(which="none"), folder / "work", **options,
+    )
+
+
+def test_a_build_labels_what_was_chosen_and_goes_on_after_an_interruption(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        water(tmp_path, source=Dear(stop=14))
+    begun = count_labels(tmp_path / "work" / "labels.xyz")
+    assert 0 < begun < 20
+    result = water(tmp_path)
+    assert result.test.force_rmse_ev_per_angstrom < 0.02
+    whole = read_dataset(tmp_path / "work" / "labels.xyz")
+    chosen, pool = (read(tmp_path / "work" / name, ":") for name in ("choice.xyz", "pool.xyz"))
+    assert len(whole) == 20 and len(chosen) == 30 and len(pool) == 70
+    for number, atoms in enumerate(chosen):
+        place = int(atoms.info["pool_frame"]) - 1
+        assert atoms.positions == pytest.approx(pool[place].positions, abs=1e-7)
+        if number < 20:
+            assert whole.origins[number] == atoms.info["origin"]
+    # more labels go on from those that are there
+    before = whole.geometries
+    water(tmp_path, 24)
+    after = read_dataset(tmp_path / "work" / "labels.xyz").geometries
+    assert len(after) == 24 and np.array_equal(after[:20], before)
+
+
+def test_what_is_rejected_is_made_up_for(tmp_path):
+    # of the labels, after those of the test
+    with pytest.warns(UserWarning, match="rejected 1 geometries"):
+        water(tmp_path, source=Dear(reject=(9,)))
+    labels = read_dataset(tmp_path / "work" / "labels.xyz")
+    chosen = read(tmp_path / "work" / "choice.xyz", ":")
+    assert len(labels) == 20
+    assert labels.origins[-1] == chosen[20].info["origin"]
