@@ -30,6 +30,7 @@ import os
 import platform
 import sys
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -160,17 +161,23 @@ def at_minima(calculator: Calculator, minima: list[Atoms], source: GFN2) -> list
     return found
 
 
+@cache
+def gdml_train():
+    """sGDML's trainer, of which a process can have one."""
+    from sgdml.train import GDMLTrain
+
+    return GDMLTrain(max_processes=1)
+
+
 class Peer:
     """sGDML with one set of labels, of which some are put aside to choose sigma."""
 
     def __init__(self, labels: Dataset, seed: int):
-        from sgdml.train import GDMLTrain
-
         order = np.random.default_rng(seed).permutation(len(labels))
         aside = round(VALIDATION * len(labels))
         self.labels = labels
         self.held, self.rest = labels.select(order[:aside]), labels.select(order[aside:])
-        self.trainer = GDMLTrain(max_processes=1)
+        self.trainer = gdml_train()
 
     def task(self, labels: Dataset, symmetries: bool, constraints: bool, perms=None) -> dict:
         """sGDML's recipe of a training with all of the labels; sigma is set later."""
