@@ -39,7 +39,8 @@ example:
 The working folder NAME-build keeps minima and labels (extended xyz). A build that was interrupted
 goes on where it stopped when it is started again; no finished label is lost. The last line of the
 report says what more labels would bring: the same command with a larger --labels adds them. A
-model that is there is kept as NAME.fflux.~1~.
+model that is there is kept as NAME.fflux.~1~. NAME-report.html has errors, learning curve, parity
+plots and minima for a browser.
 
 Exit status: 0 done, 2 error, 130 interrupted.
 """
@@ -130,6 +131,7 @@ def _designed(args: argparse.Namespace, source) -> bool:
 
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
+    from ase_fflux.assess.build_page import PAGE
     from ase_fflux.assess.validate import table
     from ase_fflux.base.claims import held
     from ase_fflux.base.machine import cores
@@ -185,6 +187,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
+    print(f"wrote {output.with_suffix('')}{PAGE}")
     print(f"errors against {source.method}, {result.test.frames} frames at "
           f"{sampling.test_temperature:g} K and {len(result.minima)} minim"
           f"{'um' if len(result.minima) == 1 else 'a'}:")

@@ -16,7 +16,7 @@ from pathlib import Path
 from ase_fflux.base.errors import FFLUXError, reason
 from ase_fflux.base.text import printable
 
-_OF_THE_SCREEN = {"help", "config", "quiet", "verbose", "json"}
+_OF_THE_SCREEN = {"help", "config", "quiet", "verbose", "json", "view"}
 """Options that change no number: not written, and not read from a file."""
 
 Parsers = Callable[[], argparse.ArgumentParser]

@@ -3,6 +3,7 @@
 import argparse
 
 from ase_fflux.cli import options
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Look for the conformers of a molecule and write in the current directory:
@@ -49,6 +50,7 @@ def add_parser(subparsers) -> None:
     add_source(parser, "gfn2")
     parser.add_argument("--charge", type=int, default=0, metavar="Q",
                         help="total charge (default: 0)")
+    add_view(parser, "the conformers")
     options.add_json(parser)
 
 
@@ -83,4 +85,5 @@ def run(args: argparse.Namespace) -> None:
     ]
     for line in aligned(rows, range(4)):
         print(line)
+    args.viewed = [files[".xyz"]]
     print("wrote", ", ".join(files.written))

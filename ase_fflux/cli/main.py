@@ -44,7 +44,8 @@ VERBS = {
 
 The module of ``import`` is importing, because of Python's own word.
 ``run`` returns the exit status (None for 0); ``args.command`` is the command as it was typed. A
-verb with ``--json`` (`options.add_json`) sets ``args.summary``, a dict or the path of its summary.
+verb with ``--json`` (`options.add_json`) sets ``args.summary``, a dict or the path of its summary,
+one with ``--view`` (`view.add_view`) ``args.viewed``, the files to show.
 """
 
 _EPILOG = """\
@@ -108,6 +109,10 @@ def main(argv: list[str] | None = None) -> int:
             args, own = _parsed(argv, verb)
             with told(args, own, lambda: parser_of(args.verb)):
                 status = _module(args.verb).run(args) or 0
+            if getattr(args, "view", False) and getattr(args, "viewed", None):
+                from ase_fflux.cli.view import show
+
+                show(args.viewed)
             sys.stdout.flush()  # here, where a full disk behind it can still be told
             return status
         except FFLUXError as error:

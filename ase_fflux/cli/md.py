@@ -4,6 +4,7 @@ import argparse
 from math import floor, log10
 
 from ase_fflux.cli import options, systems
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Molecular dynamics with FFLUX models, of molecules, clusters and periodic boxes: NVT (Langevin,
@@ -97,6 +98,7 @@ def add_parser(subparsers) -> None:
     add("--seed", type=options.natural, metavar="S",
         help="of momenta and thermostat; the same seed gives the same run (default: 1)")
     options.add_uncertainty(parser)
+    add_view(parser, "the trajectory")
     options.add_json(parser)
 
 
@@ -141,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     for line in _report(summary):
         print(line)
-    args.summary = files[".json"]
+    args.summary, args.viewed = files[".json"], [files[".traj"]]
     print("wrote", ", ".join(files.written))
     return 0
 

@@ -4,6 +4,7 @@ import argparse
 
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Find the path of lowest energy between two minima, and its barrier: nudged elastic band with a
@@ -47,6 +48,7 @@ def add_parser(subparsers) -> None:
     add("--steps", type=options.natural, default=500, metavar="N",
         help="stop after so many steps of the band (default: %(default)s)")
     options.add_uncertainty(parser)
+    add_view(parser, "the images")
     options.add_json(parser)
 
 
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             path, modes, files, title=title,
             about=options.about(args, first.calc) | {"input_of_the_second_end": args.end},
         )
-    args.summary = files[".json"]
+    args.summary, args.viewed = files[".json"], [files[".xyz"]]
     outcome = "converged" if path.converged else "not converged"
     print(f"{outcome} after {path.steps} steps, largest force of the band {path.fmax:.2g} eV/A")
     print("\n".join(format_path(path, modes)))

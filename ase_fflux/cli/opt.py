@@ -4,6 +4,7 @@ import argparse
 
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Optimise a geometry with FFLUX models and write in the current directory:
@@ -76,6 +77,7 @@ def add_parser(subparsers) -> None:
         help="on that cell, in bar (default: 0)",
     )
     options.add_uncertainty(parser)
+    add_view(parser, "all steps")
     options.add_json(parser)
 
 
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
                 steps, "optimising", unit="steps", tell=lambda s: f"max. force {s.fmax:.4f} eV/A"
             ),
         )
-    args.summary = files[".json"]
+    args.summary, args.viewed = files[".json"], [files[".traj"]]
     outcome, status = "not converged", 1
     if result.interrupted:
         outcome, status = "interrupted", 130

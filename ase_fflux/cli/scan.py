@@ -6,6 +6,7 @@ import warnings
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Scan a distance, an angle or a torsion: the rest of the molecule is relaxed at every value, or stays
@@ -62,6 +63,7 @@ def add_parser(subparsers) -> None:
     add("--steps", type=options.natural, default=500, metavar="N",
         help="stop relaxing a point after so many steps (default: %(default)s)")
     options.add_uncertainty(parser)
+    add_view(parser, "the geometries")
     options.add_json(parser)
 
 
@@ -112,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
             points, result, coordinate, files, title=title, rigid=args.rigid,
             about=options.about(args, atoms.calc),
         )
-    args.summary = files[".json"]
+    args.summary, args.viewed = files[".json"], [files[".xyz"]]
     print("\n".join(format_scan(result, coordinate)))
     difference = whole_turn(points)
     if difference is not None and abs(difference) > 0.1:

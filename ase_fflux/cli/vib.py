@@ -5,6 +5,7 @@ import sys
 
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
+from ase_fflux.cli.view import add_view
 
 _DESCRIPTION = """\
 Harmonic vibrations of a molecule at a minimum, and what follows from them. Writes in the current
@@ -73,19 +74,27 @@ def add_parser(subparsers) -> None:
         metavar="W",
         help="full width at half maximum of the spectrum's lines in cm-1 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--html", action="store_true",
+        help="write NAME-vib.html too: modes that move, spectrum and tables in one file for any "
+        "browser",
+    )
+    add_view(parser, "all modes, one after the other,")
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Compute, print the table, write the files."""
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, versions
     from ase_fflux.simulate.thermochemistry import thermochemistry
     from ase_fflux.simulate.vibrations.analysis import vibrations
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
     from ase_fflux.simulate.vibrations.infrared import spectrum_grid
+    from ase_fflux.simulate.vibrations.page import PAGE, write_page
 
     atoms, description = systems.system_of(args)
-    files = OutputFiles(options.output_prefix(args, "-vib", geometries=False), SUFFIXES)
+    suffixes = (*SUFFIXES, PAGE) if args.html else SUFFIXES
+    files = OutputFiles(options.output_prefix(args, "-vib", geometries=False), suffixes)
     files.require_apart(args.geometry)
     displacements = 6 * len(atoms)
     result = vibrations(atoms, watch=lambda jobs: stepwise(jobs, "displacing", displacements))
@@ -108,8 +117,14 @@ def run(args: argparse.Namespace) -> None:
     about = options.about(args, atoms.calc)
     with files.held(args.command):
         moved = files.set_aside()
+        if args.html:
+            write_page(
+                result, thermo, files[PAGE], title=title, width=args.width,
+                about=about | {"versions": versions()},
+            )
         print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
     args.summary = files[".json"]
+    args.viewed = sorted(files["-modes/"].glob("*.xyz"))
     systems.print_expected_errors(atoms.calc)
     if moved:
         print(moved)

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
+from ase_fflux.base.stiffness import guessed_stiffness
 from ase_fflux.base.store import Appended, sync
 from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.simulate.limits import Limits, require_asked
@@ -148,6 +149,9 @@ def relaxation(
         raise FFLUXError("a pressure is on a cell that is optimised, and this one is fixed")
     driver = getattr(ase.optimize, OPTIMIZERS[optimizer])(free, logfile=None)
     _require_finite(moving, 0)
+    if optimizer == "bfgs" and not moving.pbc.any():
+        # springs by guess instead of one number for all directions: less than half of the steps
+        driver.H0 = guessed_stiffness(moving.numbers, moving.positions)
     limits = Limits(moving)
     run = driver.irun(fmax=fmax, steps=steps)
     while True:

@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 from ase import Atoms
 
+from ase_fflux.assess.build_page import PAGE, write_page
 from ase_fflux.assess.learning import LearningCurve
 from ase_fflux.assess.validate import (
     HeldOutErrors,
@@ -21,7 +22,7 @@ from ase_fflux.assess.validate import (
 )
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import OutputFiles, silent, versions
-from ase_fflux.base.units import BOHR
+from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.labels.conformer_search import Search, turns
@@ -110,7 +111,8 @@ def build(
     conformers : list of Atoms
         Starting geometries of all conformers, same atoms in the same order (Angstrom).
     output : Path
-        Bundle to write; what is there is kept as ``NAME.fflux.~1~``.
+        Bundle to write, and beside it ``NAME-report.html``; what is there is kept as
+        ``NAME.fflux.~1~``.
     source : LabelSource
         Such as `GFN2`.
     settings : BuildSettings
@@ -186,11 +188,25 @@ def build(
         "learning_curve": None if curve is None else asdict(curve),
         "versions": versions() | dict(dataset.versions),
     })
-    files = OutputFiles(output.with_suffix(""), [output.suffix])
+    files = OutputFiles(output.with_suffix(""), [output.suffix, PAGE])
     if moved := files.set_aside():
         say(moved)
     write_bundle(output, model)
+    starts = [minimum.atoms for minimum in found]
+    write_page(
+        files[PAGE], model, test, starts, _relative(starts, source.calculator),
+        _relative(starts, lambda: calculator), curve, settings.goal,
+    )
     return Build(model, errors, at_minima, curve)
+
+
+def _relative(minima, make_calculator) -> np.ndarray:
+    """Energies of geometries, from that of the first on (kJ/mol)."""
+    energies = []
+    for atoms in minima:
+        moved = Atoms(atoms.numbers, atoms.positions, calculator=make_calculator())
+        energies.append(moved.get_potential_energy() / KJ_PER_MOL)
+    return np.array(energies) - energies[0]
 
 
 def _check_frames(minima, training) -> None:

@@ -38,6 +38,20 @@ def test_from_optimisation_to_spectrum(capsys):
         assert Path(f"water-opt-vib{ending}").stat().st_size > 0
 
 
+def test_page(capsys):
+    main(["opt", "water.xyz", "--model", "water"])
+    assert main(["vib", "water-opt.xyz", "--model", "water", "--html"]) == 0
+    text = Path("water-opt-vib.html").read_text("utf-8")
+    summary = json.loads(Path("water-opt-vib.json").read_text())
+    assert "water-opt-vib.html" in summary["files"] and "water-opt-vib.html" in (
+        capsys.readouterr().out
+    )
+    for wavenumber in summary["modes"]["wavenumber_per_cm"]:
+        assert f"<td>{wavenumber:.1f}</td>" in text
+    assert "data:image/png;base64," in text and "kJ/mol" in text
+    assert "fflux vib water-opt.xyz --model water --html" in text
+
+
 def test_away_from_a_minimum_it_warns_and_goes_on(capsys):
     assert main(["vib", "water.xyz", "--model", "water"]) == 0
     error = capsys.readouterr().err

@@ -120,6 +120,15 @@ class TestFinished:
         (minimum,) = finished.minima
         assert minimum.rmsd_angstrom < 1e-3 and minimum.wavenumber_max_per_cm < 30
 
+    def test_page_tells_what_the_bundle_tells(self, finished, folder):
+        text = (folder / "water-report.html").read_text("utf-8")
+        for name, error in finished.model.provenance["errors"].items():
+            assert f"<td>{name}</td><td>{error['value']:.4g}</td><td>{error['unit']}</td>" in text
+        # learning curve and parity
+        assert text.count("data:image/png;base64,") == 2
+        assert "<td>1</td><td>0.00</td><td>0.00</td>" in text
+        assert "fflux build water.xyz" in text and "GFN2-xTB/(kJ/mol)" in text
+
     def test_reported_errors_are_those_of_the_bundle(self, finished, folder):
         """Recomputed with the calculator on the test labels."""
         calculator = FFLUX(folder / "water.fflux", assignment=[[0, 1, 2]])
