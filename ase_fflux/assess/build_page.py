@@ -55,7 +55,7 @@ def write_page(
         if len(curve.labels) > 1:
             page.picture(
                 lambda picture: plot_learning_curves(
-                    {"force RMSE": (curve.labels, curve.force_rmse)}, picture,
+                    {"force RMSE": (np.array(curve.labels), np.array(curve.force_rmse))}, picture,
                     title=model.name, unit="eV/A",
                 ),
                 "force RMSE on held-out geometries against the number of labels",

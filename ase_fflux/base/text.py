@@ -42,3 +42,9 @@ def quantities(rows: Sequence[tuple[str, float, str]], indent: str = "  ") -> li
     """Lines of rows of name, value (four digits) and unit, aligned and indented."""
     cells = [(name, f"{value:.4g}", unit) for name, value, unit in rows]
     return [indent + line for line in aligned(cells, [1])]
+
+
+def toml_fault(error: Exception, text: str) -> str:
+    """What is wrong with a TOML file, with the line also where its end comes too early."""
+    last = len(text.splitlines())
+    return str(error).replace("(at end of document)", f"(at its end, line {last}: is it cut off?)")

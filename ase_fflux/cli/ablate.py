@@ -63,6 +63,7 @@ def add_parser(subparsers) -> None:
     add("-o", "--output", metavar="PREFIX",
         help="beginning of all output names (default: INPUT's name, in the current directory); "
         "files already there are kept as NAME.~1~, NAME.~2~, ...")
+    options.add_json(parser)
     add_training(parser)
 
 
@@ -113,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
         "unit_of_rmse": unit.name, "settings": settings.record(), "medians": rows,
         "runs": records(finished), "versions": versions(),
     })
+    args.summary = files["-ablation.json"]
     seeds = "1 seed" if args.repeat == 1 else f"medians of {args.repeat} seeds"
     plot_ablation(
         rows, files["-ablation.png"], direct=DIRECT, protocol=PROTOCOL,

@@ -48,6 +48,7 @@ def add_parser(subparsers) -> None:
     add("--seed", type=options.natural, default=1, metavar="S",
         help="of places and turns; the same seed gives the same box (default: %(default)s)")
     options.add_output(parser, "-box")
+    options.add_json(parser)
 
 
 def kinds(text: str) -> list[tuple[str, int | None]]:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     """Fill the box and write it."""
     import ase.io
 
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, versions
     from ase_fflux.base.store import replacing
     from ase_fflux.simulate.packing import density_of, pack
 
@@ -83,6 +84,16 @@ def run(args: argparse.Namespace) -> None:
             print(moved)
         with replacing(files[".xyz"]) as partial:
             ase.io.write(partial, box, format="extxyz")
+    args.summary = {
+        "command": args.command,
+        "molecules": {name: kind.count for kind, (name, _) in
+                      zip(species, args.molecules, strict=True)},
+        "atoms": len(box),
+        "cell_lengths": {"value": box.cell.lengths(), "unit": "A"},
+        "cell_angles": {"value": box.cell.angles(), "unit": "degrees"},
+        "density": {"value": density_of(species, cell), "unit": "g/cm^3"},
+        "files": files.written, "versions": versions(),
+    }
     lengths = " x ".join(f"{length:.3f}" for length in box.cell.lengths())
     molecules = ", ".join(
         f"{kind.count} {name}" for kind, (name, _) in zip(species, args.molecules, strict=True)

@@ -65,13 +65,14 @@ def add_parser(subparsers) -> None:
     )
     options.add_search(parser, asked=True)
     add = parser.add_argument
+    expert = parser.add_argument_group("for experts").add_argument
     add("--labels", type=options.natural, metavar="N",
         help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
         f"--energies-only {_ENERGIES_ONLY}); the same command with a larger N adds to those that "
         "are there")
-    add("--test-temperature", type=options.positive, metavar="T",
+    expert("--test-temperature", type=options.kelvin, metavar="T",
         help="of the test trajectory, in K (default: 300, or --temperature where that is lower)")
-    add("--temperature", type=options.positive, default=500.0, metavar="T",
+    add("--temperature", type=options.kelvin, default=500.0, metavar="T",
         help="of the dynamics that half of them come from, in K (default: %(default)g); lower it "
         "for what falls apart")
     add("--goal", type=options.positive, default=0.02, metavar="F",
@@ -80,13 +81,13 @@ def add_parser(subparsers) -> None:
     add("--stop", action="store_true",
         help="stop labelling after a quarter or half of the labels if the goal is reached by then "
         "(default: use all)")
-    add("--energies-only", action="store_true",
+    expert("--energies-only", action="store_true",
         help="learn from atomic energies alone, each atom by itself, as FFLUX models usually do: "
         "needs many more labels (default: from energies and total gradients together)")
-    add("--no-symmetry", action="store_true",
+    expert("--no-symmetry", action="store_true",
         help="let equivalent atoms learn apart, and no label from its mirror image (default: with "
         "symmetry)")
-    add("--test-frames", type=options.natural, metavar="N",
+    expert("--test-frames", type=options.natural, metavar="N",
         help=f"frames of the test trajectory (default: 500, with --reference pyscf {_DEAR_FRAMES} "
         "five times as far apart)")
     add_source(parser, "gfn2")
@@ -100,9 +101,10 @@ def add_parser(subparsers) -> None:
     add("--spin", type=_unpaired, metavar="N",
         help="unpaired electrons, through spin-polarised GFN2-xTB (default: 0, unless two have a "
         "lower energy, which is refused)")
-    add("--memory", type=options.positive, metavar="GB",
+    expert("--memory", type=options.positive, metavar="GB",
         help="that the training may use; gradients that do not fit are left out, with a warning "
         "(default: half of the machine's)")
+    options.add_json(parser)
     add_training(parser)
     parser.set_defaults(seed=1)
 
@@ -185,6 +187,15 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; labels are kept in {folder}: the same command goes on from there")
         return 130
+    args.summary = {
+        "command": args.command, "input": args.geometry,
+        "level_of_theory": source.method, "test_frames": result.test.frames,
+        "minima": len(result.minima),
+        "errors": result.model.provenance["errors"],
+        "learning_curve": result.model.provenance["learning_curve"],
+        "files": [str(output), f"{output.with_suffix('')}{PAGE}"],
+        "versions": result.model.provenance["versions"],
+    }
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
     print(f"wrote {output.with_suffix('')}{PAGE}")

@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, reason
-from ase_fflux.base.text import printable
+from ase_fflux.base.text import printable, toml_fault
 
 _OF_THE_SCREEN = {"help", "config", "quiet", "verbose", "json", "view"}
 """Options that change no number: not written, and not read from a file."""
@@ -107,7 +107,6 @@ def _as_text(argv: list[str], make: Parsers, *, complete: bool = False) -> argpa
     """What was given, as it was typed, and nothing else; of arguments that are not complete, those
     without dashes may all come as the first of them."""
     parser = make()
-    parser.usage = parser.format_usage().removeprefix("usage: ").rstrip()
     parser._defaults = {}
     for action in parser._actions:
         action.default, action.type, action.choices = argparse.SUPPRESS, None, None
@@ -121,10 +120,13 @@ def _as_text(argv: list[str], make: Parsers, *, complete: bool = False) -> argpa
 
 def _read(path: str) -> dict:
     try:
-        content = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
+        text = Path(path).read_bytes().decode("utf-8")
+        content = tomllib.loads(text)
     except OSError as error:
         raise FFLUXError(f"{printable(path)}: {reason(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise FFLUXError(f"{printable(path)} is not TOML: {toml_fault(error, text)}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
         raise FFLUXError(f"{printable(path)} is not TOML: {error}") from None
     return content
 

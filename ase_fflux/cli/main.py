@@ -60,7 +60,7 @@ what is wrong; nothing is overwritten), 130 interrupted.
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The command's parser, with the arguments of one verb; the others' modules stay unloaded."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog="fflux",
         description="FFLUX machine-learned force fields: geometries, vibrations, models.",
         epilog=_EPILOG,
@@ -80,6 +80,13 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         else:
             subparsers.add_parser(name, help=summary)
     return result
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line, as all others are."""
+
+    def error(self, message: str):
+        self.exit(2, f"fflux: error: {printable(message)} (`{self.prog} --help` explains)\n")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

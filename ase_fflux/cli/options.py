@@ -164,7 +164,8 @@ def search_of(args: argparse.Namespace):
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Whether the summary is printed; the verb sets ``args.summary``."""
+    """Whether the summary is printed, numbers and units apart or units in the names; the verb sets
+    ``args.summary``."""
     parser.add_argument(
         "--json",
         action="store_true",
@@ -176,6 +177,14 @@ def positive(text: str) -> float:
     """Argument type: a finite number above zero."""
     value = float(text)
     if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def kelvin(text: str) -> float:
+    """Argument type: a temperature at which molecules hold together for a while."""
+    value = positive(text)
+    if value > 10_000:
         raise ValueError
     return value
 
@@ -241,6 +250,7 @@ def pair_potential(text: str) -> tuple[str, dict]:
 
 # argparse names the type in its message: "invalid positive number value: '-1'"
 positive.__name__ = "positive number"
+kelvin.__name__ = "temperature, above 0 and up to 10000 K,"
 not_negative.__name__ = "number of at least zero"
 real.__name__ = "finite number"
 frames.__name__ = "START:STOP:STEP"

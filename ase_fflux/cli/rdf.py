@@ -48,6 +48,7 @@ def add_parser(subparsers) -> None:
         help="of a shell, in A (default: %(default)g)")
     add("--intramolecular", action="store_true", help="count atoms of one molecule too")
     options.add_output(parser, "-rdf")
+    options.add_json(parser)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -61,7 +62,7 @@ pair.__name__ = "A-B"
 
 def run(args: argparse.Namespace) -> None:
     """Average, write and say where the peaks are."""
-    from ase_fflux.base.outputs import OutputFiles, write_csv
+    from ase_fflux.base.outputs import OutputFiles, versions, write_csv
     from ase_fflux.base.text import printable
     from ase_fflux.cli.progress import stepwise
     from ase_fflux.formats.geometry import read_frames
@@ -91,7 +92,15 @@ def run(args: argparse.Namespace) -> None:
         plot_radial(
             found.r, found.g, files[".png"], title=f"{shown}, {found.frames} frames"
         )
-    for names, g in found.g.items():
-        k = g.argmax()
-        print(f"g({'-'.join(names)}): highest {g[k]:.3f} at {found.r[k]:.3f} A")
+    highest = {"-".join(names): int(g.argmax()) for names, g in found.g.items()}
+    args.summary = {
+        "command": args.command, "input": args.geometry, "frames": found.frames,
+        "pairs": {
+            name: {"highest": {"value": g[k], "unit": ""}, "at": {"value": found.r[k], "unit": "A"}}
+            for (name, k), g in zip(highest.items(), found.g.values(), strict=True)
+        },
+        "files": files.written, "versions": versions(),
+    }
+    for (name, k), g in zip(highest.items(), found.g.values(), strict=True):
+        print(f"g({name}): highest {g[k]:.3f} at {found.r[k]:.3f} A")
     print("wrote", ", ".join(files.written))

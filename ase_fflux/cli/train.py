@@ -104,6 +104,7 @@ def add_parser(subparsers) -> None:
         "order (default: from the name of ichor's files, or --geometry)")
     options.add_scheduler(parser, "train the models")
     add_reading(parser)
+    options.add_json(parser)
     add_training(parser)
 
 
@@ -260,6 +261,7 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
         "models": models_summary(jobs, results), "errors": shown,
         "property_errors": [e.summary() for e in errors], "versions": versions(),
     })
+    args.summary = files["-train.json"]
     print("wrote", ", ".join(files.written))
     if rows:
         print(f"errors on held-out points ({data.held_out}), all properties in "

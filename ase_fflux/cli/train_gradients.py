@@ -105,7 +105,10 @@ def train_gradients(
         "seconds": {step.stage: step.seconds for step in trainer.steps}, "errors": shown,
         "versions": versions(),
     })
+    args.summary = files["-train.json"]
     print("wrote", ", ".join(files.written))
+    if rows:
+        print(f"errors on {len(data.test)} labels that were not trained on ({data.held_out}):")
     for line in quantities(rows):
         print(line)
     return 0

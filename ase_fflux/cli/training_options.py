@@ -30,10 +30,10 @@ _TRANSFER = {
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """Everything that `settings_of` reads, in the group ``training``."""
+    """Everything that `settings_of` reads, in a group of its own."""
     usual, transfer = TrainingSettings(), Transfer()
     budgets = ", ".join(f"{make().budget} for {name}" for name, make in OPTIMISERS.items())
-    add = parser.add_argument_group("training").add_argument
+    add = parser.add_argument_group("training (for experts)").add_argument
     add("--protocol", choices=PROTOCOLS, default="tl",
         help="tl: transfer learning, length scales found on a small source set and readjusted in a "
         "few steps on all points; dl: direct learning, a full search on all points, the slow "

@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, ModelError, reason
+from ase_fflux.base.text import toml_fault
 from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.formats.description import (
     MIXING,
@@ -71,7 +72,7 @@ class _Source:
         except UnicodeDecodeError:
             raise FFLUXError(f"{path}: is no text in UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            raise FFLUXError(f"{path}: {error}") from None
+            raise FFLUXError(f"{path}: {toml_fault(error, self._text)}") from None
 
     def line(self, keys: tuple[str, ...]) -> int:
         """Line of a key, or of the nearest table around it."""

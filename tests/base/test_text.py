@@ -1,6 +1,8 @@
+import tomllib
+
 import pytest
 
-from ase_fflux.base.text import aligned, printable, quantities
+from ase_fflux.base.text import aligned, printable, quantities, toml_fault
 
 
 def test_columns():
@@ -23,3 +25,13 @@ def test_quantities():
 def test_printable(text, shown):
     assert printable(text) == shown
     shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("text, said", [
+    ('a = 1\nb = [1,\n2', "at its end, line 3: is it cut off?"),
+    ("a = 1\nb = = 2\n", "at line 2, column 5"),
+])
+def test_line_is_told(text, said):
+    with pytest.raises(tomllib.TOMLDecodeError) as error:
+        tomllib.loads(text)
+    assert said in toml_fault(error.value, text)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from ase.build import molecule
 from ase.io import read, write
@@ -22,6 +24,16 @@ def test_number_and_density(capsys):
     assert main(["box", "water=30", "--density", "0.997", "--seed", "2"]) == 0
     assert "kept the earlier output as water-box.xyz.~1~" in capsys.readouterr().out
     assert (read("water-box.xyz").positions != box.positions).any()
+
+
+def test_summary(capsys):
+    assert main(["box", "water=3", "--cell", "9", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["molecules"] == {"water": 3} and summary["atoms"] == 9
+    assert summary["cell_lengths"] == {"value": [9, 9, 9], "unit": "A"}
+    density = 3 * 18.015 * 1.66054 / 9**3
+    assert summary["density"]["value"] == pytest.approx(density, rel=1e-4)
+    assert summary["files"] == ["water-box.xyz", "water-box.toml"]
 
 
 def test_density_and_cell(capsys):

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -73,12 +74,16 @@ def test_report(capsys):
     assert "0.02 eV/A" in advice  # the goal
     model = FFLUX("water.fflux").forcefield.models[0]
     assert model.provenance["command"] == "fflux build water.xyz --labels 24 --test-frames 3"
-    assert sorted(os.listdir()) == ["water-build", "water.fflux", "water.toml", "water.xyz"]
+    assert sorted(os.listdir()) == [
+        "water-build", "water-report.html", "water.fflux", "water.toml", "water.xyz",
+    ]
 
 
 def test_names(capsys):
     assert build("-o", "small", "--seed", "3", "--noise", "1e-7", "--temperature", "300") == 0
-    assert sorted(os.listdir()) == ["small-build", "small.fflux", "small.toml", "water.xyz"]
+    assert sorted(os.listdir()) == [
+        "small-build", "small-report.html", "small.fflux", "small.toml", "water.xyz",
+    ]
     model = FFLUX("small.fflux").forcefield.models[0]
     assert model.provenance["settings"]["sampling"]["seed"] == 3
     assert model.provenance["settings"]["sampling"]["temperature"] == 300
@@ -306,3 +311,22 @@ def test_ab_initio_labels_are_few_and_their_test_frames_far_apart(monkeypatch):
 def test_what_has_no_cheaper_level_is_not_designed(capsys):
     assert build("--design", "V") == 2
     assert "GFN2-xTB has none: use --design mix" in capsys.readouterr().err
+
+
+def test_absurd_temperatures_are_refused_by_name(capsys):
+    for option in ("--temperature", "--test-temperature"):
+        with pytest.raises(SystemExit) as done:
+            build(option, "1e30")
+        error = capsys.readouterr().err
+        assert done.value.code == 2 and option in error and "10000 K" in error
+    assert not Path("water-build").exists()
+
+
+def test_summary(capsys):
+    assert build("--json") == 0
+    said = capsys.readouterr()
+    summary = json.loads(said.out)
+    assert summary["errors"]["force RMSE"]["unit"] == "eV/A"
+    assert summary["learning_curve"]["labels"] == [24] and summary["minima"] == 1
+    assert all(Path(name).exists() for name in summary["files"])
+    assert "errors against GFN2-xTB" in said.err

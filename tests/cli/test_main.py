@@ -49,7 +49,18 @@ def test_wrong_usage(argv, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(argv)
     assert done.value.code == 2
-    assert "usage: fflux" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("fflux: error: ") and error.count("\n") == 1
+    assert "`fflux --help` explains" in error
+
+
+def test_wrong_options_are_one_line_with_the_verb(capsys):
+    for argv in (["opt"], ["opt", "x.xyz", "--fmax", "0"], ["build", "x.xyz", "--labels"]):
+        with pytest.raises(SystemExit) as done:
+            cli.main(argv)
+        error = capsys.readouterr().err
+        assert done.value.code == 2 and error.count("\n") == 1
+        assert error.startswith("fflux: error: ") and f"`fflux {argv[0]} --help`" in error
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

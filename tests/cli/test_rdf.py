@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -32,6 +34,15 @@ def test_table_and_picture(tmp_path, capsys):
     assert found["n(Cl-Na)"][np.searchsorted(found["r_A"], 3.0)] == 6
     assert found["n(Cl-Cl)"][np.searchsorted(found["r_A"], 4.2)] == 12
     assert (tmp_path / "crystal-rdf.png").stat().st_size > 10_000
+
+
+def test_summary(capsys):
+    assert main(["rdf", "crystal.traj", "--frames", "1:", "--width", "0.1", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    found, peak = table(), summary["pairs"]["Cl-Na"]
+    assert peak["at"]["value"] == pytest.approx(2.85) and peak["at"]["unit"] == "A"
+    assert peak["highest"]["value"] == pytest.approx(found["g(Cl-Na)"].max())
+    assert summary["frames"] == 2 and "crystal-rdf.csv" in summary["files"]
 
 
 def test_choices(capsys):

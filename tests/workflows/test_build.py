@@ -174,7 +174,8 @@ class TestFinished:
         assert finished.curve.force_rmse[0] > last
 
     def test_working_folder_keeps_labels_and_nothing_temporary(self, finished, folder):
-        assert sorted(path.name for path in folder.iterdir()) == ["water.fflux", "work"]
+        names = sorted(path.name for path in folder.iterdir())
+        assert names == ["water-report.html", "water.fflux", "work"]
         names = sorted(path.name for path in (folder / "work").iterdir())
         assert names == [
             "build.json", "hessians.npz", "labels.xyz", "minima.xyz", "minimum-1.xyz", "models",
