@@ -78,8 +78,9 @@ def along_its_own(calculator, minimum: Atoms, source, seed: int) -> float | None
     atoms = minimum.copy()
     atoms.calc = calculator
     MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=rng)
+    # with fixcm six atoms would have 420 K
     dynamics = Langevin(
-        atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=rng
+        atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=rng, fixcm=False
     )
     off = []
     for frame in range(FRAMES + 5):
