@@ -12,6 +12,7 @@ from ase_fflux.base.machine import THREADS, cores, memory_of_machine
 _PACKAGES = (
     "numpy", "scipy", "ase", "numba", "llvmlite", "phonopy", "matplotlib", "threadpoolctl",
     "psutil", "tqdm", "tblite", "pyscf", "distributed", "rdkit", "sella",
+    "dftd3", "dftd4", "qc-iodata", "ipi",
 )
 """What is needed, and what is used where it is installed."""
 
