@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
 from ase_fflux.cli.view import add_view
@@ -75,6 +76,11 @@ def add_parser(subparsers) -> None:
         help="full width at half maximum of the spectrum's lines in cm-1 (default: %(default)s)",
     )
     parser.add_argument(
+        "--anharmonic", action="store_true",
+        help="add fundamentals by perturbation theory of second order (VPT2, asymmetric tops): "
+        "12 N (3N - 6) more forces of N atoms",
+    )
+    parser.add_argument(
         "--html", action="store_true",
         help="write NAME-vib.html too: modes that move, spectrum and tables in one file for any "
         "browser",
@@ -88,6 +94,8 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.base.outputs import OutputFiles, versions
     from ase_fflux.simulate.thermochemistry import thermochemistry
     from ase_fflux.simulate.vibrations.analysis import vibrations
+    from ase_fflux.simulate.vibrations.anharmonic import anharmonic, require_asymmetric
+    from ase_fflux.simulate.vibrations.anharmonic_files import format_levels, summary
     from ase_fflux.simulate.vibrations.files import SUFFIXES, write_vibrations
     from ase_fflux.simulate.vibrations.infrared import spectrum_grid
     from ase_fflux.simulate.vibrations.page import PAGE, write_page
@@ -105,6 +113,18 @@ def run(args: argparse.Namespace) -> None:
             "minimum either: run `fflux opt` with the same model first",
             file=sys.stderr,
         )
+    levels = None
+    if args.anharmonic:
+        require_asymmetric(result)
+        if result.fmax > _FMAX:
+            raise FFLUXError(
+                f"no anharmonic wavenumbers away from a minimum (largest force {result.fmax:.4f} "
+                f"eV/A, above {_FMAX} eV/A): run `fflux opt` with the same model first"
+            )
+        levels = anharmonic(
+            result, atoms.calc,
+            watch=lambda jobs: stepwise(jobs, "third derivatives", len(jobs), "displacements"),
+        )
     thermo = thermochemistry(
         result,
         temperature=args.temperature,
@@ -117,12 +137,16 @@ def run(args: argparse.Namespace) -> None:
     about = options.about(args, atoms.calc)
     with files.held(args.command):
         moved = files.set_aside()
+        if levels is not None:
+            about["anharmonic"] = summary(result, levels)
         if args.html:
             write_page(
                 result, thermo, files[PAGE], title=title, width=args.width,
-                about=about | {"versions": versions()},
+                about=about | {"versions": versions()}, levels=levels,
             )
         print(write_vibrations(result, thermo, files, title=title, width=args.width, about=about))
+        if levels is not None:
+            print("\n".join(format_levels(result, levels)))
     args.summary = files[".json"]
     args.viewed = sorted(files["-modes/"].glob("*.xyz"))
     systems.print_expected_errors(atoms.calc)

@@ -52,6 +52,25 @@ def test_page(capsys):
     assert "fflux vib water-opt.xyz --model water --html" in text
 
 
+def test_anharmonic(capsys):
+    """Water of GFN2-xTB, once with what it is told in the page."""
+    main(["opt", "water.xyz", "--model", "water", "--fmax", "1e-4"])
+    assert main(["vib", "water-opt.xyz", "--model", "water", "--anharmonic", "--html"]) == 0
+    out = capsys.readouterr().out
+    assert "(VPT2 from a quartic force field, 108 forces)" in out
+    found = json.loads(Path("water-opt-vib.json").read_text())["anharmonic"]
+    shifts = np.subtract(found["wavenumbers_per_cm"], found["harmonic_wavenumbers_per_cm"])
+    assert shifts == pytest.approx([-43, -202, -208], abs=6)
+    assert f"{found['wavenumbers_per_cm'][0]:.1f}" in out
+    assert "Anharmonic fundamentals" in Path("water-opt-vib.html").read_text("utf-8")
+
+
+def test_no_anharmonic_wavenumbers_away_from_a_minimum(capsys):
+    assert main(["vib", "water.xyz", "--model", "water", "--anharmonic"]) == 2
+    assert "no anharmonic wavenumbers away from a minimum" in capsys.readouterr().err
+    assert not list(Path().glob("water-vib*"))
+
+
 def test_away_from_a_minimum_it_warns_and_goes_on(capsys):
     assert main(["vib", "water.xyz", "--model", "water"]) == 0
     error = capsys.readouterr().err

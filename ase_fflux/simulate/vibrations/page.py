@@ -1,12 +1,14 @@
 """A vibrational analysis as one HTML file: modes that move, spectrum, thermochemistry."""
 
-import json
 from pathlib import Path
 
+from ase_fflux.base.outputs import json_text
 from ase_fflux.plots.page import Page
 from ase_fflux.plots.spectrum import plot_spectrum
 from ase_fflux.simulate.thermochemistry import Thermochemistry
 from ase_fflux.simulate.vibrations.analysis import Vibrations
+from ase_fflux.simulate.vibrations.anharmonic import Anharmonic
+from ase_fflux.simulate.vibrations.anharmonic_files import format_levels
 from ase_fflux.simulate.vibrations.files import format_table
 from ase_fflux.simulate.vibrations.infrared import line_height, spectrum
 
@@ -16,7 +18,7 @@ PAGE = ".html"
 
 def write_page(
     vibrations: Vibrations, thermo: Thermochemistry, file: Path, *, title: str, width: float,
-    about: dict,
+    about: dict, levels: Anharmonic | None = None,
 ) -> None:
     """Write the page.
 
@@ -31,6 +33,8 @@ def write_page(
         Full width at half maximum of the lines in the spectrum (cm^-1).
     about : dict
         What else is told at the end: command, model, its errors, versions.
+    levels : Anharmonic, optional
+        Anharmonic fundamentals.
     """
     page = Page(f"Harmonic vibrations: {title}")
     page.heading("Normal modes")
@@ -57,8 +61,11 @@ def write_page(
             ),
             "infrared spectrum",
         )
+    if levels is not None:
+        page.heading("Anharmonic fundamentals")
+        page.lines("\n".join(format_levels(vibrations, levels)))
     page.heading("Thermochemistry")
     page.lines(format_table(vibrations, thermo, title))
     page.heading("Provenance")
-    page.lines(json.dumps(about, indent=2, ensure_ascii=False))
+    page.lines(json_text(about))
     page.write(file)
