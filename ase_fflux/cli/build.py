@@ -11,6 +11,8 @@ _LABELS, _ENERGIES_ONLY = 300, 2000
 _TEST_TEMPERATURE = 300.0
 _DEAR_LABELS, _DEAR_FRAMES, _DEAR_STRIDE = 150, 50, 100.0
 """Ab initio: fewer labels, test frames farther apart (fs)."""
+_WITH_PRIOR = 25
+"""On top of a prior."""
 
 _DESCRIPTION = """\
 Make a model for a molecule, from GFN2-xTB labels by default: optimise, sample, label, train, test
@@ -35,6 +37,7 @@ _EPILOG = """\
 example:
   fflux build ethanol.xyz -o ethanol.fflux --conformers
   fflux opt ethanol.xyz --model ethanol.fflux
+  fflux build ethanol.xyz --reference pyscf --prior gfn2 -o ethanol-b3lyp.fflux
 
 The working folder NAME-build keeps minima and labels (extended xyz). A build that was interrupted
 goes on where it stopped when it is started again; no finished label is lost. The last line of the
@@ -68,7 +71,7 @@ def add_parser(subparsers) -> None:
     expert = parser.add_argument_group("for experts").add_argument
     add("--labels", type=options.natural, metavar="N",
         help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
-        f"--energies-only {_ENERGIES_ONLY}); the same command with a larger N adds to those that "
+        f"--energies-only {_ENERGIES_ONLY}, with --prior {_WITH_PRIOR}); the same command with a larger N adds to those that "
         "are there")
     expert("--test-temperature", type=options.kelvin, metavar="T",
         help="of the test trajectory, in K (default: 300, or --temperature where that is lower)")
@@ -95,6 +98,10 @@ def add_parser(subparsers) -> None:
         help="training geometries: V, those of a pool from GFN2-xTB that leave the least error (as "
         "fflux select has it), or a mix of dynamics and displacements from the minima (default: V "
         "with --reference pyscf, else mix)")
+    add("--prior", metavar="MODEL",
+        help="learn the difference to this model of the same molecule, a bundled name or a file; "
+        f"or to one of GFN2-xTB, which gfn2 makes first of labels that cost nothing, as "
+        "NAME-prior.fflux. The bundle holds both and predicts their sum (default: none)")
     add("--workers", type=options.natural, metavar="N",
         help="processes of one thread each that label ab initio (default: as many as cores)")
     add("--charge", type=int, default=0, metavar="Q", help="total charge (default: 0)")
@@ -131,6 +138,38 @@ def _designed(args: argparse.Namespace, source) -> bool:
     return args.design == "V" or (args.design is None and cheap and not args.energies_only)
 
 
+def _prior(args: argparse.Namespace, conformers, output: Path, training):
+    """What the model stands on top of."""
+    from dataclasses import replace
+
+    from ase_fflux.base.units import BOHR
+    from ase_fflux.labels.folder import LabelSettings
+    from ase_fflux.labels.references import label_source
+    from ase_fflux.learn.joint.settings import JointSettings
+    from ase_fflux.training.prior import read_prior
+    from ase_fflux.workflows.cheap_prior import cheap_prior
+
+    if args.prior is None:
+        return None
+    if args.prior != "gfn2":
+        first = conformers[0]
+        return read_prior(args.prior, first.get_chemical_symbols(), first.positions / BOHR)
+    if args.reference == "gfn2":
+        raise FFLUXError(
+            "--prior gfn2 is for labels of a dearer --reference: GFN2-xTB is its own here"
+        )
+    source = label_source("gfn2", charge=args.charge, spin=args.spin)
+    sampling = LabelSettings(
+        temperature=args.temperature,
+        test_temperature=args.test_temperature or min(_TEST_TEMPERATURE, args.temperature),
+        seed=args.seed,
+    )
+    cheap = replace(training, energies=JointSettings.of_atoms(source.partition))
+    return cheap_prior(
+        conformers, output, source, sampling, cheap, args.command, options.progress, print
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
     from ase_fflux.assess.build_page import PAGE
@@ -159,6 +198,7 @@ def run(args: argparse.Namespace) -> int:
         test_stride=_DEAR_STRIDE if dear else STRIDE, seed=args.seed,
     )
     usual = _DEAR_LABELS if dear else _LABELS
+    usual = _WITH_PRIOR if args.prior else usual
     usual = _ENERGIES_ONLY if args.energies_only else usual
     source = source_of(args, spin=args.spin)
     settings = BuildSettings(
@@ -174,6 +214,7 @@ def run(args: argparse.Namespace) -> int:
     elif given := [
         name for name, value in (
             ("--stop", args.stop), ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
+            ("--prior", args.prior),
         ) if value
     ]:
         raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
@@ -183,6 +224,7 @@ def run(args: argparse.Namespace) -> int:
                 conformers, output, source, settings, training,
                 folder, command=args.command, progress=options.progress, say=print,
                 workers=(args.workers or cores()) if dear else 1,
+                prior=_prior(args, conformers, output, training),
             )
     except KeyboardInterrupt:
         print(f"\ninterrupted; labels are kept in {folder}: the same command goes on from there")

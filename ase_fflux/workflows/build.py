@@ -37,6 +37,7 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.model.prior import Prior
 from ase_fflux.model.symmetry import symmetry_and_frames
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.joint import JointTrainer, JointTraining
@@ -103,6 +104,7 @@ def build(
     progress=silent,
     say=lambda text: None,
     workers: int = 1,
+    prior: Prior | None = None,
 ) -> Build:
     """Make and test a model.
 
@@ -129,6 +131,8 @@ def build(
         Gets what is worth knowing before something long starts.
     workers : int
         Processes of one thread each that label.
+    prior : Prior, optional
+        What a model of energies and gradients stands on top of.
 
     Raises
     ------
@@ -163,7 +167,7 @@ def build(
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
     dataset, model, record, curve = trained(
-        labels, reference, output.stem, settings, training, test, around, progress, say
+        labels, reference, output.stem, settings, training, test, around, progress, say, prior
     )
     errors = held_out_errors(model, test)
     calculator = FFLUX(model)
@@ -323,7 +327,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _from_energies(labels, reference, name, settings, training, test, around, progress, say):
+def _from_energies(
+    labels, reference, name, settings, training, test, around, progress, say, prior
+):
     """Labels; a model of energies and moments, each atom by itself; its record and no curve."""
     dataset = labels.training(settings.labels, progress)
     alf = choose_alf(dataset.symbols, reference)
@@ -337,7 +343,9 @@ def _from_energies(labels, reference, name, settings, training, test, around, pr
     return dataset, model, training_record(training, jobs, results), None
 
 
-def _from_gradients(labels, reference, name, settings, training, test, around, progress, say):
+def _from_gradients(
+    labels, reference, name, settings, training, test, around, progress, say, prior
+):
     """Labels; a model of energies and gradients with its moments; its record and curve."""
     counts = _sizes(settings.labels)
     for count in counts if settings.stop else counts[-1:]:
@@ -345,7 +353,7 @@ def _from_gradients(labels, reference, name, settings, training, test, around, p
         displaced = [labels.around(i, progress) for i in around]
         trainer = JointTrainer(
             dataset, reference, training, labels.folder / "models",
-            moment_labels=joined(displaced) if displaced else None,
+            moment_labels=joined(displaced) if displaced else None, prior=prior,
         )
         say(trainer.plan)
         hyperparameters = trainer.hyperparameters(progress)
