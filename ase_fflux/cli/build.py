@@ -71,8 +71,8 @@ def add_parser(subparsers) -> None:
     expert = parser.add_argument_group("for experts").add_argument
     add("--labels", type=options.natural, metavar="N",
         help=f"training labels (default: {_LABELS}, with --reference pyscf {_DEAR_LABELS}, with "
-        f"--energies-only {_ENERGIES_ONLY}, with --prior {_WITH_PRIOR}); the same command with a larger N adds to those that "
-        "are there")
+        f"--energies-only {_ENERGIES_ONLY}, with --prior {_WITH_PRIOR}); the same command with a "
+        "larger N adds to those that are there")
     expert("--test-temperature", type=options.kelvin, metavar="T",
         help="of the test trajectory, in K (default: 300, or --temperature where that is lower)")
     add("--temperature", type=options.kelvin, default=500.0, metavar="T",
@@ -99,8 +99,8 @@ def add_parser(subparsers) -> None:
         "fflux select has it), or a mix of dynamics and displacements from the minima (default: V "
         "with --reference pyscf, else mix)")
     add("--prior", metavar="MODEL",
-        help="learn the difference to this model of the same molecule, a bundled name or a file; "
-        f"or to one of GFN2-xTB, which gfn2 makes first of labels that cost nothing, as "
+        help="learn the difference to this model of the same molecule or of a lighter analogue; "
+        "or to one of GFN2-xTB, which gfn2 makes first of labels that cost nothing, as "
         "NAME-prior.fflux. The bundle holds both and predicts their sum (default: none)")
     add("--workers", type=options.natural, metavar="N",
         help="processes of one thread each that label ab initio (default: as many as cores)")

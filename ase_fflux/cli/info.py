@@ -152,10 +152,15 @@ def _prior(model) -> list[str]:
     if model.prior is None:
         return []
     known = model.prior.record()
-    of_prior = "the prior's" if model.of_moments is not model else "its own"
+    of_prior = "its own" if model.of_moments is model else "the prior's"
+    of_prior = of_prior if model.rank >= 0 else "none"
     return [
         f"prior: {known['model']} ({known['label_source']}), {_summary(model.prior.model)}",
         f"  sha256 {known['sha256']}",
+        *([] if model.prior.analogue is None else [
+            f"  a lighter analogue: features mapped from minimum to minimum, energy times "
+            f"{known['factor']:.4g}"
+        ]),
         f"  energies are the sum of both, moments are {of_prior}; error bars are of the difference",
         *_prior(model.prior.model),
     ]

@@ -68,8 +68,8 @@ def add_parser(subparsers) -> None:
         help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
     add("--prior", metavar="MODEL",
         help="with --gradients, learn the difference to this model of the same molecule, such as "
-        "one of a cheap level: few labels then do. The bundle holds both and predicts their sum "
-        "(default: none)")
+        "one of a cheap level, or of a lighter analogue (OH for SH): few labels then do. The "
+        "bundle holds both and predicts their sum (default: none)")
     add("--memory", type=options.positive, metavar="GB",
         help="with --gradients, what the training may use; gradients that do not fit are left out, "
         "with a warning (default: half of the machine's)")

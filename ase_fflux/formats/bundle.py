@@ -66,10 +66,13 @@ but that ``totals`` may be null:
 Version 6, trained on top of a prior; the rest as in version 5:
 
 ``prior``, in the header
-    ``atoms`` (N), the number in this molecule of each atom of the prior, and ``sha256`` of
+    ``atoms`` (N), the number in this molecule of each atom of the prior, ``sha256`` of its bundle
+    and ``factor``, null or that of a lighter analogue (`ase_fflux.model.analogue`).
 ``prior.fflux``
     The bundle of the prior as it is: energies are the sum of both, moments the prior's where the
     processes give none.
+``prior_minima.npy``
+    Of an analogue: (2, N, 3), its minimum in its own order of atoms, and that of this molecule.
 
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
@@ -161,7 +164,11 @@ def bundle_content(model: MoleculeModel) -> bytes:
             )
         content["prior"] = {
             "atoms": np.asarray(model.prior.atoms).tolist(), "sha256": model.prior.sha256,
+            "factor": None,
         }
+        if (analogue := model.prior.analogue) is not None:
+            content["prior"]["factor"] = analogue.factor
+            arrays["prior_minima"] = np.array([analogue.light, analogue.heavy])
     header = {
         "format": FORMAT, "version": version, "name": model.name,
         "symbols": list(model.symbols), "alf": np.asarray(model.alf).tolist(),

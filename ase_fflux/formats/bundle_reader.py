@@ -11,6 +11,7 @@ from ase_fflux.base.store import archive, parse_json, read_array
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.alf import check_alf
+from ase_fflux.model.analogue import Analogue
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
@@ -214,14 +215,19 @@ class BundleReader:
                  "the prior is not the one that the model was trained with")
         with archive(bundle) as opened:
             prior = BundleReader(opened).model()
-        atoms = np.array(content["atoms"])
+        atoms, factor = np.array(content["atoms"]), content["factor"]
         _require(
             atoms.dtype.kind == "i" and np.array_equal(np.sort(atoms), range(self.n_atoms))
-            and len(prior.symbols) == self.n_atoms
-            and all(self.symbols[i] == s for i, s in zip(atoms, prior.symbols, strict=True)),
+            and len(prior.symbols) == self.n_atoms and (factor is not None or all(
+                self.symbols[i] == s for i, s in zip(atoms, prior.symbols, strict=True)
+            )),
             "the atoms of the prior are not the model's",
         )
-        return Prior(prior, atoms, bundle)
+        if factor is None:
+            return Prior(prior, atoms, bundle)
+        minima = self.array("prior_minima", (2, self.n_atoms, 3))
+        analogue = Analogue(*minima, self.not_negative(factor, "factor of the prior"))
+        return Prior(prior, atoms, bundle, analogue, tuple(self.symbols))
 
     def totals(self) -> Totals | None:
         """What was trained on total energies."""

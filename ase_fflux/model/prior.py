@@ -1,8 +1,8 @@
-"""A model that another one of the same molecule is trained on top of: prior knowledge.
+"""A model that another one is trained on top of: prior knowledge.
 
 A model trained with a prior learns the difference of its labels to that, and what it predicts is
 the sum of both. The prior stays as it is in its file, with its own local frames and symmetry; its
-atoms may stand in another order.
+atoms may stand in another order. It is of the same molecule, or of a lighter analogue.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ase_fflux.model.analogue import Analogue, mapped
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel
 from ase_fflux.model.symmetry import feature_order
 
@@ -27,14 +28,20 @@ class Prior:
         Atom i of the prior is atom ``atoms[i]`` of the molecule.
     bundle : bytes
         The content of its file.
+    analogue : Analogue, optional
+        How the molecule differs from the prior's where its elements are others.
+    symbols : tuple of str, optional
+        Its elements in that case.
     """
 
     model: MoleculeModel
     atoms: np.ndarray
     bundle: bytes
+    analogue: Analogue | None = None
+    symbols: tuple[str, ...] | None = None
 
     def __reduce__(self):
-        return Prior, (self.model, self.atoms, self.bundle)
+        return Prior, (self.model, self.atoms, self.bundle, self.analogue, self.symbols)
 
     @property
     def sha256(self) -> str:
@@ -50,12 +57,20 @@ class Prior:
         }
         if self.model.geometries is not None:
             record["labels"] = len(self.model.geometries)
+        if self.analogue is not None:
+            record["analogue_of"] = "".join(self.model.symbols)
+            record["factor"] = self.analogue.factor
         return record
 
     @cached_property
     def here(self) -> MoleculeModel:
-        """The prior, its atoms in the order of the molecule."""
-        return renumbered(self.model, self.atoms)
+        """The prior, its atoms in the order of the molecule and its features mapped to it."""
+        model = renumbered(self.model, self.atoms)
+        if self.analogue is None:
+            return model
+        return mapped(
+            model, self.symbols, self.analogue.light[np.argsort(self.atoms)], self.analogue
+        )
 
 
 def renumbered(model: MoleculeModel, atoms: np.ndarray) -> MoleculeModel:

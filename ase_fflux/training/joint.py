@@ -17,7 +17,7 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import JointData, joint_data
-from ase_fflux.learn.joint.seeded import FEW, seeded_hyperparameters
+from ase_fflux.learn.joint.seeded import FEW, FEW_OF_ANALOGUE, seeded_hyperparameters
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
@@ -30,7 +30,7 @@ from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.dipoles import dipole_processes
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.molecule import MOMENTS, molecule_targets
-from ase_fflux.training.prior import difference, energy_scales
+from ase_fflux.training.prior import difference, energy_scales, fitted
 from ase_fflux.training.shared_moments import moment_jobs, shared_moments
 
 SHARE = 0.5
@@ -126,12 +126,14 @@ class JointTrainer:
         self.symmetry, self.alf = symmetry_and_frames(
             dataset.symbols, self.reference, training.symmetry, dataset.geometries
         )
-        self.prior, self._observed = prior, dataset
+        self._observed = dataset
+        self.prior = prior = prior and fitted(prior, dataset, self.reference)
         if prior is not None:
             self._observed = difference(dataset, prior)
             # length scales of the prior mean something where features are the same
             if np.array_equal(self.symmetry.carried_alf(prior.here.alf), prior.here.alf):
                 self.alf = np.asarray(prior.here.alf)
+        self._few = FEW if prior is None or prior.analogue is None else FEW_OF_ANALOGUE
         if len(dataset) < FEW and prior is not None and self._scales() is None:
             raise TrainingError(
                 f"{len(dataset)} labels are too few to find length scales, and the prior "
@@ -148,7 +150,10 @@ class JointTrainer:
 
     def observations(self, labels: np.ndarray) -> JointData:
         """What the joint process observes at some labels."""
-        d = self._observed.select(labels)
+        return self._observations(self._observed, labels)
+
+    def _observations(self, dataset: Dataset, labels: np.ndarray) -> JointData:
+        d = dataset.select(labels)
         return joint_data(
             d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
             source=None if self.source is None else self.source[labels], totals=d.energies,
@@ -205,18 +210,32 @@ class JointTrainer:
                 advance(1)
 
             if known is None:
-                scales = self._scales() if len(d) < FEW else None
+                scales = self._scales() if len(d) < self._few else None
                 if scales is None:
                     known = find_hyperparameters(self.data, settings, self.threads, on_step)
                 else:
                     known = seeded_hyperparameters(
                         self.data, settings, *scales, self.threads, on_step
                     )
+                if self.prior is not None and self.prior.analogue is not None:
+                    self._check_analogue(known[1])
                 if path is not None:
                     _write(path, trained_on, *known)
             advance(total - done)
         found, self.steps = known
         return found
+
+    def _check_analogue(self, steps: tuple[Step, ...]) -> None:
+        """Refuse an analogue without which the labels are likelier."""
+        alone = self._observations(self.dataset, np.arange(len(self.dataset)))
+        _, others = find_hyperparameters(alone, self.training.energies, self.threads)
+        with_prior, without = map(_last_value, (steps, others))
+        if without < with_prior:
+            raise TrainingError(
+                f"the labels are likelier without the prior {self.prior.model.name} than with it "
+                f"(minus the logarithm: {without:.1f} and {with_prior:.1f}): they are enough for "
+                f"{''.join(self.dataset.symbols)}, train without it"
+            )
 
     def _scales(self) -> tuple[list[np.ndarray], Form] | None:
         """Theta of the prior's energies for each class, and the form of its kernels; None where
@@ -307,6 +326,12 @@ class JointTrainer:
             },
             "steps": [_told(step) for step in self.steps],
         }
+
+
+def _last_value(steps: tuple[Step, ...]) -> float:
+    """Minus the log-likelihood of the largest set that was searched on."""
+    largest = max(step.points for step in steps)
+    return min(step.value for step in steps if step.points == largest)
 
 
 def _told(step: Step) -> str:

@@ -19,6 +19,7 @@ from ase_fflux.model.kernels import Form
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 from ase_fflux.model.prior import Prior
 from ase_fflux.topology import Pattern
+from ase_fflux.training.analogues import analogue_of, same_groups, with_factor
 
 
 def read_prior(
@@ -65,11 +66,14 @@ def prior_of(
     ``bundle`` is the content of the model's file, by default what would be written.
     """
     symbols, geometry = tuple(symbols), np.asarray(geometry, dtype=float)
+    bundle = bundle_content(model) if bundle is None else bundle
     theirs, ours = (Atoms(list(s)).symbols.get_chemical_formula() for s in (model.symbols, symbols))
     if sorted(model.symbols) != sorted(symbols):
+        if same_groups(model.symbols, symbols):
+            return analogue_of(model, symbols, geometry, bundle)
         raise TrainingError(
             f"the prior {model.name} is of {theirs}, the labels are of {ours}: give a model of the "
-            "same molecule"
+            "same molecule, or of one with other elements of the same groups"
         )
     numbers = symbols2numbers(list(symbols))
     forcefield = ForceField([model])
@@ -81,7 +85,7 @@ def prior_of(
         raise TrainingError(
             f"the prior {model.name} is of {theirs} with other bonds than the labels have ({error})"
         ) from None
-    return Prior(model, np.asarray(atoms), bundle_content(model) if bundle is None else bundle)
+    return Prior(model, np.asarray(atoms), bundle)
 
 
 def _same_order(forcefield, model, numbers, geometry) -> np.ndarray | None:
@@ -113,6 +117,30 @@ def energy_scales(model: MoleculeModel, atoms: Sequence[int]) -> tuple[list[np.n
             theta = theta[np.argsort(process.order)]
         found.append(theta)
     return found, process.gp.kernel.form
+
+
+def fitted(prior: Prior, dataset: Dataset, reference: np.ndarray) -> Prior:
+    """The prior as it fits labels: of an analogue the minimum and the factor.
+
+    Parameters
+    ----------
+    prior : Prior
+        Of the same molecule it stays as it is.
+    dataset : Dataset
+        With gradients.
+    reference : (N, 3) array
+        A minimum (bohr).
+
+    Raises
+    ------
+    TrainingError
+        An analogue that says nothing of the labels.
+    """
+    if prior.analogue is None:
+        return prior
+    mapped = replace(prior, analogue=replace(prior.analogue, heavy=reference, factor=1.0))
+    left = difference(dataset, mapped)
+    return with_factor(mapped, dataset.gradients, dataset.gradients - left.gradients)
 
 
 def difference(dataset: Dataset, prior: Prior) -> Dataset:

@@ -24,6 +24,8 @@ from ase_fflux.model.kernels import Form
 
 FEW = 10
 """Labels from which on a search of their own is better."""
+FEW_OF_ANALOGUE = 50
+"""The same on top of a model of a lighter analogue."""
 _EVALUATIONS = 12
 
 
