@@ -166,7 +166,8 @@ def _prior(args: argparse.Namespace, conformers, output: Path, training):
     )
     cheap = replace(training, energies=JointSettings.of_atoms(source.partition))
     return cheap_prior(
-        conformers, output, source, sampling, cheap, args.command, options.progress, print
+        conformers, output, source, sampling, cheap, options.search_of(args), args.command,
+        options.progress, print,
     )
 
 

@@ -1,5 +1,6 @@
 """A model of a cheap level, made as prior of a build with dear labels."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ase_fflux.base.claims import held
 from ase_fflux.base.outputs import silent
 from ase_fflux.base.units import BOHR
 from ase_fflux.formats.bundle import SUFFIX, read_header
+from ase_fflux.labels.conformer_search import Search
 from ase_fflux.labels.folder import LabelSettings
 from ase_fflux.labels.source import LabelSource
 from ase_fflux.model.prior import Prior
@@ -22,7 +24,8 @@ LABELS = 240
 
 def cheap_prior(
     conformers: list[Atoms], output: Path, source: LabelSource, sampling: LabelSettings,
-    training: JointTraining, command: str = "", progress=silent, say=lambda text: None,
+    training: JointTraining, search: Search | None = None, command: str = "", progress=silent,
+    say=lambda text: None,
 ) -> Prior:
     """Build a model of a cheap level beside the one that it is the prior of, or take what is there.
 
@@ -39,6 +42,8 @@ def cheap_prior(
         What is labelled.
     training, command, progress, say
         As of `build`.
+    search : Search, optional
+        For further conformers, as of `BuildSettings`.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def cheap_prior(
     """
     name = f"{output.stem}-prior"
     bundle = output.with_name(name + SUFFIX)
-    settings = BuildSettings(LABELS, sampling)
+    settings = BuildSettings(LABELS, sampling, search=search)
     with held(output.with_name(name), command):
         if _made_before(bundle, source, settings):
             say(f"the prior is {bundle}, which was made before")
@@ -68,6 +73,6 @@ def _made_before(bundle: Path, source: LabelSource, settings: BuildSettings) -> 
     made = read_header(bundle)["provenance"]
     wanted = {
         "label_source": source.method, "label_settings": dict(source.settings),
-        "settings": asdict(settings),
+        "settings": json.loads(json.dumps(asdict(settings))),
     }
     return {name: made.get(name) for name in wanted} == wanted

@@ -82,7 +82,7 @@ def prior(cheap, shape):
 @pytest.fixture(scope="module")
 def trained(dear, shape, prior):
     """A model on top of the cheap one, of labels of totals and gradients alone."""
-    return train(replace(dear, atomic_energies=None, moments=None), shape, prior)
+    return train(replace(dear, atomic_energies=None, moments=None, dipoles=None), shape, prior)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,8 @@ def test_atoms_of_a_prior_in_another_order(cheap, dear, shape, unseen):
     """Whatever the order, the same is predicted; an order that changes hands is not taken."""
     place = np.argsort(OTHER_ORDER)
     shuffled = replace(
-        dear, symbols=tuple("CFHHH"[i] for i in place), moments=None, atomic_energies=None,
+        dear, symbols=tuple("CFHHH"[i] for i in place), moments=None, dipoles=None,
+        atomic_energies=None,
         geometries=dear.geometries[:, place], gradients=dear.gradients[:, place],
     )
     found = prior_of(cheap, shuffled.symbols, shape[place])
@@ -192,7 +193,7 @@ def test_a_prior_of_a_prior(model, make_labels, shape, tmp_path, unseen):
     dearer = make_labels(NAME, 5, seed=9)
     dearer = replace(
         dearer, energies=1.02 * dearer.energies, gradients=1.02 * dearer.gradients,
-        atomic_energies=None, moments=None,
+        atomic_energies=None, moments=None, dipoles=None,
     )
     atoms = np.array([1, 0, 3, 4, 2])
     place = np.argsort(atoms)
@@ -285,7 +286,7 @@ def test_scales_of_another_order_are_the_same(cheap, dear, shape, prior):
     place = np.argsort(OTHER_ORDER)
     symbols = tuple("CFHHH"[i] for i in place)
     other = prior_of(cheap, symbols, shape[place])
-    dear = replace(dear, atomic_energies=None, moments=None)
+    dear = replace(dear, atomic_energies=None, moments=None, dipoles=None)
     one = JointTrainer(dear, shape, TRAINING, prior=prior)
     two = JointTrainer(replace(
         dear, symbols=symbols, geometries=dear.geometries[:, place],
