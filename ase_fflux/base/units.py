@@ -15,6 +15,9 @@ HARTREE = _units.Hartree
 KJ_PER_MOL = _units.kJ / _units.mol
 """eV per kJ/mol."""
 
+KCAL_PER_MOL = _units.kcal / _units.mol
+"""eV per kcal/mol."""
+
 HARTREE_KJ = HARTREE / KJ_PER_MOL
 """kJ/mol per hartree."""
 

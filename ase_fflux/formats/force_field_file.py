@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError, ModelError, reason
 from ase_fflux.base.text import toml_fault
-from ase_fflux.base.units import KJ_PER_MOL
+from ase_fflux.base.units import KCAL_PER_MOL, KJ_PER_MOL
 from ase_fflux.formats.description import (
     MIXING,
     ForceFieldDescription,
@@ -22,7 +22,7 @@ from ase_fflux.formats.locate import bundled_models, find_model
 
 SUFFIX = ".toml"
 
-_ENERGY = {"eV": 1.0, "kJ/mol": KJ_PER_MOL, "kcal/mol": 4.184 * KJ_PER_MOL}
+_ENERGY = {"eV": 1.0, "kJ/mol": KJ_PER_MOL, "kcal/mol": KCAL_PER_MOL}
 _TRUNCATION = {"force-shifted": True, "plain": False}
 _KINDS = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}
 _ENERGIES = {"lj": (0,), "buckingham": (0, 2)}

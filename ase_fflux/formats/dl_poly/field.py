@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError
-from ase_fflux.base.units import KJ_PER_MOL
+from ase_fflux.base.units import KCAL_PER_MOL, KJ_PER_MOL
 from ase_fflux.formats.dl_poly.records import Record, read_records
 
 _ENERGY = {
-    "ev": 1.0, "kj": KJ_PER_MOL, "kcal": 4.184 * KJ_PER_MOL, "internal": 0.01 * KJ_PER_MOL,
+    "ev": 1.0, "kj": KJ_PER_MOL, "kcal": KCAL_PER_MOL, "internal": 0.01 * KJ_PER_MOL,
     "": 0.01 * KJ_PER_MOL,
 }
 """eV in FIELD's unit of energy; without one it is 10 J/mol."""

@@ -6,11 +6,11 @@ import numpy as np
 from ase import units
 
 from ase_fflux.base.errors import LabelError
-from ase_fflux.base.units import BOHR, FORCE, HARTREE
+from ase_fflux.base.units import BOHR, FORCE, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 from ase_fflux.labels.label import UNKNOWN
 
 ENERGY_UNITS = {
-    "eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
+    "eV": 1.0, "meV": 1e-3, "kcal/mol": KCAL_PER_MOL, "kJ/mol": KJ_PER_MOL,
     "hartree": units.Hartree, "rydberg": units.Rydberg,
 }
 """eV per unit."""
