@@ -9,8 +9,11 @@ from ase.io import read
 from ase_fflux.labels import sampling
 from ase_fflux.labels.dataset import count_labels, read_dataset
 from ase_fflux.labels.folder import LabelSettings
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.model.kernels import USUAL
 from ase_fflux.training.joint import JointTraining
 from ase_fflux.workflows import designed
+from ase_fflux.workflows import select as choosing
 from ase_fflux.workflows.build import BuildSettings, build
 
 pytest.importorskip("tblite.interface", exc_type=ImportError)
@@ -26,6 +29,7 @@ def small(monkeypatch):
     monkeypatch.setattr(sampling, "EQUILIBRATION", 40.0)
     monkeypatch.setattr(sampling, "TIME_STEP", 1.6)
     monkeypatch.setattr(designed, "POOL", 70)
+    monkeypatch.setattr(choosing, "SOURCE", 16)
 
 
 class Dear(GFN2):
@@ -54,7 +58,7 @@ def water(folder, labels=20, source=None, **options):
     )
     return build(
         [read(INPUT)], folder / "water.fflux", source or Dear(), settings,
-        JointTraining(which="none"), folder / "work", **options,
+        JointTraining(JointSettings(forms=(USUAL,)), which="none"), folder / "work", **options,
     )
 
 
