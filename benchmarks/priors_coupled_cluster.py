@@ -61,7 +61,7 @@ class Labels:
             raise RuntimeError("coupled cluster did not converge")
         energy = cluster.e_tot + cluster.ccsd_t()
         integrals = cluster.ao2mo()
-        # the multipliers of CCSD, which are the default, are off by 4 % of a gradient
+        # the multipliers of CCSD, which are the default, are off by 2 % of a gradient
         converged, l1, l2 = ccsd_t_lambda.kernel(
             cluster, integrals, cluster.t1, cluster.t2, tol=1e-8, verbose=0
         )

@@ -52,7 +52,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.label import add_source
-    from ase_fflux.cli.training_options import add_training
+    from ase_fflux.cli.training_options import add_joint_kernel, add_training
 
     parser = subparsers.add_parser(
         "build", description=_DESCRIPTION, epilog=_EPILOG,
@@ -111,6 +111,7 @@ def add_parser(subparsers) -> None:
     expert("--memory", type=options.positive, metavar="GB",
         help="that the training may use; gradients that do not fit are left out, with a warning "
         "(default: half of the machine's)")
+    add_joint_kernel(parser, "kernel")
     options.add_json(parser)
     add_training(parser)
     parser.set_defaults(seed=1)
@@ -178,11 +179,10 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.claims import held
     from ase_fflux.base.machine import cores
     from ase_fflux.cli.label import source_of
-    from ase_fflux.cli.training_options import settings_of
+    from ase_fflux.cli.training_options import joint_settings_of, settings_of
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
     from ase_fflux.labels.sampling import STRIDE
-    from ase_fflux.learn.joint.settings import JointSettings
     from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
 
@@ -209,13 +209,13 @@ def run(args: argparse.Namespace) -> int:
     training = settings_of(args)
     if not args.energies_only:
         training = JointTraining(
-            JointSettings.of_atoms(source.partition), training,
+            joint_settings_of(args, source.partition), training,
             symmetry=not args.no_symmetry, memory=args.memory,
         )
     elif given := [
         name for name, value in (
             ("--stop", args.stop), ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
-            ("--prior", args.prior),
+            ("--prior", args.prior), ("--joint-kernel", args.joint_kernel),
         ) if value
     ]:
         raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")

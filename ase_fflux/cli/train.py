@@ -44,8 +44,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.data_options import add_reading
-    from ase_fflux.cli.training_options import add_training
-    from ase_fflux.model.kernels import FORMS
+    from ase_fflux.cli.training_options import add_joint_kernel, add_training
     from ase_fflux.training.molecule import LINKS, MOMENTS
 
     parser = subparsers.add_parser(
@@ -73,10 +72,7 @@ def add_parser(subparsers) -> None:
     add("--memory", type=options.positive, metavar="GB",
         help="with --gradients, what the training may use; gradients that do not fit are left out, "
         "with a warning (default: half of the machine's)")
-    add("--joint-kernel", choices=list(FORMS), metavar="FORM",
-        help="with --gradients, the kernel of the energies: rbf (exponential, the only one that "
-        ".model files can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with "
-        "distances as 1/R (default: of these the most likely)")
+    add_joint_kernel(parser, "with --gradients, the kernel")
     add("--moments", choices=MOMENTS, default="shared",
         help="what to train beside the energies: all moments of an atom with one kernel, which "
         "costs little more than one of them; each with its own; charges alone; or nothing "

@@ -15,10 +15,9 @@ from ase_fflux.base.text import quantities
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
 from ase_fflux.cli.data_options import reading_of
+from ase_fflux.cli.training_options import joint_settings_of
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.learn.gp.settings import TrainingSettings
-from ase_fflux.learn.joint.settings import JointSettings
-from ase_fflux.model.kernels import FORMS
 from ase_fflux.training.inputs import TrainingData
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.prior import read_prior
@@ -51,9 +50,7 @@ def train_gradients(
         )
     prefix = prefix_of(output)
     folder = Path(prefix + "-train")
-    energies = JointSettings.of_atoms(data.dataset.partition)
-    if args.joint_kernel:
-        energies = replace(energies, forms=(FORMS[args.joint_kernel],))
+    energies = joint_settings_of(args, data.dataset.partition)
     training = JointTraining(
         energies, settings, args.moments, not args.no_symmetry, args.memory,
     )

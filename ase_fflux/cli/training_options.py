@@ -5,6 +5,7 @@ defaults, which are those of the settings' dataclasses.
 """
 
 import argparse
+from dataclasses import replace
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.cli import options
@@ -17,7 +18,8 @@ from ase_fflux.learn.gp.settings import (
     TrainingSettings,
     Transfer,
 )
-from ase_fflux.model.kernels import KERNELS
+from ase_fflux.learn.joint.settings import JointSettings
+from ase_fflux.model.kernels import FORMS, KERNELS
 
 OPTIMISERS = {"l-bfgs": LBFGS, "grey-wolf": GreyWolf, "swarm": ParticleSwarm}
 PROTOCOLS = ("tl", "dl")
@@ -90,6 +92,22 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--relaxation", type=options.natural, metavar="N",
         help="evaluations on all points after the transfer; raise it if dl finds a much better "
         "objective (default: 4 for l-bfgs, 4 %% of the budget for the others)")
+
+
+def add_joint_kernel(parser, what: str) -> None:
+    """Add the option of the kernel of energies that are learned with gradients."""
+    parser.add_argument(
+        "--joint-kernel", choices=list(FORMS), metavar="FORM",
+        help=f"{what} of the energies: rbf (squared exponential, the only one that .model files "
+        "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as 1/R "
+        "(default: of these the most likely)",
+    )
+
+
+def joint_settings_of(args: argparse.Namespace, partition: str) -> JointSettings:
+    """Settings of energies that are learned with gradients, for atoms of a partition."""
+    settings = JointSettings.of_atoms(partition)
+    return replace(settings, forms=(FORMS[args.joint_kernel],)) if args.joint_kernel else settings
 
 
 def settings_of(args: argparse.Namespace) -> TrainingSettings:

@@ -123,7 +123,9 @@ def run(args: argparse.Namespace) -> None:
             )
         levels = anharmonic(
             result, atoms.calc,
-            watch=lambda jobs: stepwise(jobs, "third derivatives", len(jobs), "displacements"),
+            watch=lambda jobs: stepwise(
+                jobs, "third derivatives", 2 * len(result.wavenumbers), "displacements"
+            ),
         )
     thermo = thermochemistry(
         result,

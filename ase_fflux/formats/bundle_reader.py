@@ -109,7 +109,7 @@ class BundleReader:
     def properties_and_noise(self, g: int, entry: dict) -> tuple[tuple[str, ...], float]:
         """Of process g."""
         names, noise = entry["properties"], entry["noise"]
-        _require(isinstance(names, list) and names and set(names) <= set(PROPERTIES),
+        _require(isinstance(names, list) and bool(names) and set(names) <= set(PROPERTIES),
                  f"process {g} has unknown properties")
         return tuple(names), self.not_negative(noise, f"noise of process {g}")
 

@@ -237,7 +237,8 @@ def require_known_kernels(model: MoleculeModel) -> None:
     if forms:
         raise ModelError(
             f"{model.name} has kernels that .model files do not know ({', '.join(sorted(forms))}): "
-            "`fflux train LABELS --gradients --joint-kernel rbf` makes one that they can hold"
+            "`--joint-kernel rbf` of `fflux build` or `fflux train LABELS --gradients` makes one "
+            "that they can hold"
         )
 
 

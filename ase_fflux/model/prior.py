@@ -30,15 +30,15 @@ class Prior:
         The content of its file.
     analogue : Analogue, optional
         How the molecule differs from the prior's where its elements are others.
-    symbols : tuple of str, optional
-        Its elements in that case.
+    symbols : tuple of str
+        Its elements in that case, else none.
     """
 
     model: MoleculeModel
     atoms: np.ndarray
     bundle: bytes
     analogue: Analogue | None = None
-    symbols: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] = ()
 
     def __reduce__(self):
         return Prior, (self.model, self.atoms, self.bundle, self.analogue, self.symbols)

@@ -46,6 +46,12 @@ def _group(symbol: str) -> int:
     return 18 - left
 
 
+def _by_group(symbols: Sequence[str], geometry: np.ndarray) -> Pattern:
+    """Bonds between atoms that are told apart by their groups alone."""
+    pattern = Pattern.from_geometry("", symbols2numbers(list(symbols)), geometry)
+    return replace(pattern, numbers=np.array([_group(symbol) for symbol in symbols]))
+
+
 def analogue_of(
     model: MoleculeModel, symbols: tuple[str, ...], geometry: np.ndarray, bundle: bytes
 ) -> Prior:
@@ -78,11 +84,8 @@ def analogue_of(
             "give a model of one level"
         )
     light = _minimum(model)
-    patterns = []
-    for names, x in ((model.symbols, light), (symbols, geometry)):
-        pattern = Pattern.from_geometry("", symbols2numbers(list(names)), x)
-        patterns.append(replace(pattern, numbers=np.array([_group(name) for name in names])))
-    found = np.array(list(islice(mappings(*patterns), _TRIED)), dtype=int)
+    graphs = _by_group(model.symbols, light), _by_group(symbols, geometry)
+    found = np.array(list(islice(mappings(graphs[0], graphs[1]), _TRIED)), dtype=int)
     if not len(found):
         raise TrainingError(
             f"the prior {model.name} is of {''.join(model.symbols)} with other bonds than "
@@ -144,4 +147,5 @@ def with_factor(prior: Prior, gradients: np.ndarray, light: np.ndarray) -> Prior
             f"little of the labels: with its best factor {factor:.3g} it explains "
             f"{100 * (1 - left):.0f} % of their forces; train without it"
         )
+    assert prior.analogue is not None
     return replace(prior, analogue=replace(prior.analogue, factor=factor))

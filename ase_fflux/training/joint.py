@@ -218,21 +218,21 @@ class JointTrainer:
                         self.data, settings, *scales, self.threads, on_step
                     )
                 if self.prior is not None and self.prior.analogue is not None:
-                    self._check_analogue(known[1])
+                    self._check_analogue(self.prior, known[1])
                 if path is not None:
                     _write(path, trained_on, *known)
             advance(total - done)
         found, self.steps = known
         return found
 
-    def _check_analogue(self, steps: tuple[Step, ...]) -> None:
+    def _check_analogue(self, prior: Prior, steps: tuple[Step, ...]) -> None:
         """Refuse an analogue without which the labels are likelier."""
         alone = self._observations(self.dataset, np.arange(len(self.dataset)))
         _, others = find_hyperparameters(alone, self.training.energies, self.threads)
         with_prior, without = map(_last_value, (steps, others))
         if without < with_prior:
             raise TrainingError(
-                f"the labels are likelier without the prior {self.prior.model.name} than with it "
+                f"the labels are likelier without the prior {prior.model.name} than with it "
                 f"(minus the logarithm: {without:.1f} and {with_prior:.1f}): they are enough for "
                 f"{''.join(self.dataset.symbols)}, train without it"
             )

@@ -140,6 +140,7 @@ def fitted(prior: Prior, dataset: Dataset, reference: np.ndarray) -> Prior:
         return prior
     mapped = replace(prior, analogue=replace(prior.analogue, heavy=reference, factor=1.0))
     left = difference(dataset, mapped)
+    assert dataset.gradients is not None and left.gradients is not None
     return with_factor(mapped, dataset.gradients, dataset.gradients - left.gradients)
 
 

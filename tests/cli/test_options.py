@@ -85,3 +85,15 @@ def test_natural(text):
     with pytest.raises(ValueError):
         options.natural(text)
     assert options.natural("7") == 7
+
+
+@pytest.mark.parametrize("verb", [["train", "l.xyz", "--gradients"], ["build", "m.xyz"]])
+def test_kernels_of_energies_can_be_those_of_model_files(verb):
+    from ase_fflux.cli.main import parser_of
+    from ase_fflux.cli.training_options import joint_settings_of
+    from ase_fflux.model.kernels import FORMS, USUAL
+
+    for form, forms in (("rbf", (USUAL,)), (None, tuple(FORMS.values()))):
+        given = [] if form is None else ["--joint-kernel", form]
+        args = parser_of(verb[0]).parse_args([*verb[1:], *given])
+        assert set(joint_settings_of(args, "mbis").forms) == set(forms)
