@@ -169,11 +169,12 @@ def test_ctrl_c():
         while not labels.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert labels.exists(), process.communicate(timeout=5)
-        # Python drops a signal that arrives while a finaliser runs: press again if need be
-        for _ in range(20):
+        # Python drops a signal that arrives while a finaliser runs: press again if need be, but not
+        # while the first one still ends the process, which a second one would kill
+        for _ in range(4):
             process.send_signal(signal.SIGINT)
             try:
-                out, _ = process.communicate(timeout=4)
+                out, _ = process.communicate(timeout=60)
                 break
             except subprocess.TimeoutExpired:
                 continue
