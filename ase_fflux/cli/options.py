@@ -169,7 +169,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print the summary as JSON and nothing else; other lines go to the error stream",
+        help="print the summary as JSON and nothing else; other lines go to the error stream "
+        "(default: print tables)",
     )
 
 
