@@ -19,7 +19,12 @@ from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
-from ase_fflux.learn.joint.training import box, initial_hyperparameters
+from ase_fflux.learn.joint.training import (
+    box,
+    initial_hyperparameters,
+    not_positive_definite,
+    require_enough,
+)
 from ase_fflux.model.kernels import Form
 
 FEW = 10
@@ -49,8 +54,7 @@ def seeded_hyperparameters(
     TrainingError
         Too few labels, or covariances that are not positive definite.
     """
-    if len(data) < 2:
-        raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
+    require_enough(data)
     begin = perf_counter()
     data = data.in_form(form)
     likelihood = JointLikelihood(data, threads)
@@ -68,10 +72,7 @@ def seeded_hyperparameters(
                 np.random.default_rng(0),
             )
     except TrainingError:  # of the optimiser, which finds no finite value to start from
-        raise TrainingError(
-            f"the covariance of {len(data)} labels is not positive definite: remove duplicate "
-            "labels or raise the noise levels"
-        ) from None
+        raise not_positive_definite(len(data)) from None
     step = Step(
         "few labels", len(data), len(objective.values), perf_counter() - begin,
         objective.values[0], min(objective.values), "the prior's length scales", str(form),

@@ -131,8 +131,7 @@ def find_hyperparameters(
     TrainingError
         Too few labels, or covariances that are not positive definite.
     """
-    if len(data) < 2:
-        raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
+    require_enough(data)
     steps: list[Step] = []
     searches = [_Search(data.in_form(f), settings, threads, on_step, steps) for f in settings.forms]
     found = [(*search.first(), search) for search in searches]
@@ -144,6 +143,20 @@ def find_hyperparameters(
     x, curvature, search = likely[0]
     x, _ = search.climbed(x, curvature, rungs[1:])
     return search.likelihood.unpack(x), tuple(steps)
+
+
+def require_enough(data: JointData) -> None:
+    """Raise the TrainingError of labels that nothing can be learned from."""
+    if len(data) < 2:
+        raise TrainingError(f"{len(data)} labels are too few: at least 2 are needed")
+
+
+def not_positive_definite(labels: int, reason: str = "") -> TrainingError:
+    """What to say of a number of labels whose covariance cannot be factorised."""
+    return TrainingError(
+        f"the covariance of {labels} labels is not positive definite{reason}: remove duplicate "
+        "labels or raise the noise levels"
+    )
 
 
 def solve(
@@ -171,10 +184,7 @@ def solve(
         with threads_of(max(data.n_observed)):
             system = JointSystem(data, hyperparameters, threads)
     except np.linalg.LinAlgError as error:
-        raise TrainingError(
-            f"the covariance of {len(data)} labels is not positive definite ({error}): remove "
-            "duplicate labels or raise the noise levels"
-        ) from None
+        raise not_positive_definite(len(data), f" ({error})") from None
     totals = None if data.totals is None else np.zeros(len(data))
     if totals is not None:
         totals[data.with_total] = system.total_weights
@@ -346,10 +356,7 @@ class _Search:
         source = JointLikelihood(
             self.data.select(self.order[:size]), threads, self.likelihood.n_sources
         )
-        failure = TrainingError(
-            f"the covariance of {size} labels is not positive definite: remove duplicate labels or "
-            "raise the noise levels"
-        )
+        failure = not_positive_definite(size)
         try:
             with threads_of(max(source.data.n_observed)):
                 yield _Recorded(source, on_evaluation)
