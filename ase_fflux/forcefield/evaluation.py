@@ -16,9 +16,7 @@ from ase_fflux.forcefield.loops import (
     add_sums_2,
     add_wrapped_squares,
     add_wrapped_sums,
-    exponentials,
     falls,
-    least_exponent,
 )
 from ase_fflux.forcefield.packing import BLOCK
 from ase_fflux.model.frames import OK, add_frame_adjoint, local_features, raise_for_status
@@ -139,20 +137,10 @@ def sweep(
                                     e1, table, wrapped, width, q1[plain[t]:], turns
                                 )
                         a = query_atom[g]
-                        exponents[m, a] = least_exponent(e0, width, rational[t], exponents[m, a])
-                        if rational[t]:
-                            falls(e0, width)
-                        else:
-                            exponentials(e0, bits, width)
+                        exponents[m, a] = falls(e0, bits, width, rational[t], exponents[m, a])
                         if pair:
                             a = query_atom[g + 1]
-                            exponents[m, a] = least_exponent(
-                                e1, width, rational[t], exponents[m, a]
-                            )
-                            if rational[t]:
-                                falls(e1, width)
-                            else:
-                                exponentials(e1, bits, width)
+                            exponents[m, a] = falls(e1, bits, width, rational[t], exponents[m, a])
                         if kept.shape[1] > 0:
                             _keep(kept[m], kept_start[g] + start, e0, width)
                             if pair:

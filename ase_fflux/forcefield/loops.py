@@ -41,18 +41,20 @@ def exponentials(e, bits, n):
 
 
 @njit
-def falls(e, n):
-    """Replace e by 1 / (1 + e / 2), of which rational kernels and their derivatives are powers."""
-    for j in range(n):
-        e[j] = 1.0 / (1.0 + 0.5 * e[j])
+def falls(e, bits, n, rational, least):
+    """Replace exponents by what kernels and their derivatives are products of.
 
-
-@njit
-def least_exponent(e, n, rational, least):
-    """The least of n exponents, of rational kernels -ln of the kernel, and of a number."""
+    That is exp(-e), and of rational kernels 1 / (1 + e / 2), of which they are powers. Returned is
+    the least -ln of the kernel, if that is below ``least``.
+    """
     if rational:
-        return min(least, 2.0 * np.log(1.0 + 0.5 * _least(e, n, 1e300)))
-    return _least(e, n, least)
+        least = min(least, 2.0 * np.log(1.0 + 0.5 * _least(e, n, 1e300)))
+        for j in range(n):
+            e[j] = 1.0 / (1.0 + 0.5 * e[j])
+    else:
+        least = _least(e, n, least)
+        exponentials(e, bits, n)
+    return least
 
 
 @njit
