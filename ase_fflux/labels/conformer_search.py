@@ -179,14 +179,9 @@ def _rotors(pattern: Pattern) -> list[tuple[int, int, np.ndarray]]:
     """Single bonds outside of rings, and the atoms (N,) bool behind the second end of each."""
     found = []
     for i, j in _single_bonds(pattern):
-        behind, waiting = {j}, [j]
-        while waiting:
-            atom = waiting.pop()
-            new = {k for k in pattern.neighbours[atom] if {atom, k} != {i, j}} - behind
-            behind |= new
-            waiting += new
-        if i not in behind:
-            found.append((i, j, np.isin(np.arange(len(pattern.numbers)), list(behind))))
+        fragment = pattern.fragment_without(i, j)
+        if fragment[i] != fragment[j]:
+            found.append((i, j, fragment == fragment[j]))
     return found
 
 

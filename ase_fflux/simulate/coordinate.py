@@ -71,7 +71,7 @@ class Coordinate:
         """The first two neighbours of an angle or a torsion without a bond, in words, or empty."""
         if self.kind == "distance":
             return ""
-        bonded = {frozenset(pair) for pair in _bonds(atoms)}
+        bonded = {frozenset(pair) for pair in _bonds(atoms).tolist()}
         for pair in zip(self.atoms, self.atoms[1:], strict=False):
             if frozenset(pair) not in bonded:
                 return " and ".join(atom_label(a, atoms.numbers) for a in pair)
@@ -99,9 +99,8 @@ class Coordinate:
         or turns about is cut. None where that holds the other atoms too, as in a ring.
         """
         last, pivot = self.atoms[-1], self.atoms[-2]
-        cut = {pivot, last} if self.kind != "torsion" else {self.atoms[1], self.atoms[2]}
-        kept = [pair for pair in _bonds(atoms) if {*pair} != cut]
-        fragment = Graph(atoms.numbers, np.array(kept, dtype=int).reshape(-1, 2)).fragment
+        cut = (pivot, last) if self.kind != "torsion" else self.atoms[1:3]
+        fragment = Graph(atoms.numbers, _bonds(atoms)).fragment_without(*cut)
         # the third atom of a torsion is on the axis, and may move along
         staying = self.atoms[:2] if self.kind == "torsion" else self.atoms[:-1]
         if (fragment[[*staying]] == fragment[last]).any():
@@ -123,5 +122,5 @@ class Coordinate:
         return FixInternals(**{name: [[value, list(self.atoms)]]})
 
 
-def _bonds(atoms: Atoms) -> list[list[int]]:
-    return bonds(atoms.numbers, atoms.positions / BOHR)[0].tolist()
+def _bonds(atoms: Atoms) -> np.ndarray:
+    return bonds(atoms.numbers, atoms.positions / BOHR)[0]

@@ -179,6 +179,11 @@ class Graph:
         """(N,) int, the number of the connected component every atom belongs to."""
         return connected_components(self._adjacency, directed=False)[1]
 
+    def fragment_without(self, i: int, j: int) -> np.ndarray:
+        """The same once the bond between atoms i and j, if there is one, is cut."""
+        cut = (np.sort(self.bonds, axis=1) == sorted((i, j))).all(axis=1)
+        return Graph(self.numbers, self.bonds[~cut]).fragment
+
     @cached_property
     def parent(self) -> np.ndarray:
         """(N,) int, the atom before every atom in its fragment's spanning tree; -1 at the roots."""

@@ -206,6 +206,8 @@ def build(
 
 def _relative(minima, make_calculator) -> np.ndarray:
     """Energies of geometries, from that of the first on (kJ/mol)."""
+    if len(minima) == 1:
+        return np.zeros(1)  # what a source may take minutes to say
     energies = []
     for atoms in minima:
         moved = Atoms(atoms.numbers, atoms.positions, calculator=make_calculator())
