@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.linalg import lapack
 
 from ase_fflux.base.machine import threads_of
 from ase_fflux.learn.joint.covariance import (
@@ -121,13 +120,13 @@ def _mixed(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: int) 
 
 def add_gradient_block(
     out: np.ndarray, rows: ClassPoints, points: ClassPoints, theta: np.ndarray, variance: float,
-    threads: int,
+    threads: int, before: int | None = None,
 ) -> None:
     """Add the covariances of gradients, rows (n' D) and points (n D), to out.
 
-    Of a block of points with themselves, only the lower triangle by labels is filled.
+    With ``before``, row i is label before + i of the points, and of these only those up to it are
+    worked on.
     """
-    triangle = rows is points
     n, width, n_directions = points.stacked_slopes.shape
     tiles = _LabelTiles(width, n_directions)
 
@@ -135,7 +134,7 @@ def add_gradient_block(
         w_all, product_all = tiles.empty(width), tiles.empty(n_directions)
         for i in range(first, last):
             row = slice(i * n_directions, (i + 1) * n_directions)
-            for start, end in tiles(i + 1 if triangle else n):
+            for start, end in tiles(n if before is None else before + i + 1):
                 columns = slice(start * n_directions, end * n_directions)
                 w, product = (tiles.cut(a, end - start) for a in (w_all, product_all))
                 gradient_columns(
@@ -144,7 +143,7 @@ def add_gradient_block(
                 )
                 out[row, columns] += np.matmul(rows.stacked_slopes[i].T, w, out=product)
 
-    run_threads(work, len(rows.stacked_slopes), threads, triangle)
+    run_threads(work, len(rows.stacked_slopes), threads, before == 0)
 
 
 def contract_energies(
@@ -265,18 +264,3 @@ class _LabelTiles:
         columns = self.n_directions * labels
         return memory[: memory.size // self.step * labels].reshape(-1, columns)
 
-
-def cholesky(matrix: np.ndarray) -> np.ndarray:
-    """Lower factor in C order, in place; only the lower triangle counts and is valid.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If it is not positive definite to working precision.
-    """
-    if not len(matrix):
-        return matrix
-    factor, info = lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
-    if info != 0:
-        raise np.linalg.LinAlgError(f"leading minor {info} is not positive definite")
-    return factor.T

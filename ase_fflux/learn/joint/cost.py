@@ -7,7 +7,7 @@ import numpy as np
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.gp.selection import select
 from ase_fflux.learn.joint.data import JointData
-from ase_fflux.learn.joint.system import Hyperparameters
+from ase_fflux.learn.joint.system import Hyperparameters, panel_ends
 
 _RATE = 1.5e10
 """Operations per second and thread of LAPACK and the assembly together, as measured."""
@@ -31,13 +31,14 @@ class Cost:
 def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     """Of solving for the weights with that many gradients (default: those that are there).
 
-    Memory: the Schur complement, and covariances of energies with themselves and with totals and
-    gradients.
+    Memory: the lower triangle of the Schur complement, in panels, slopes, and covariances of
+    energies with themselves and with totals and gradients.
     """
     directions = data.directions.shape[2]
     g = len(data.with_gradient) if n_gradients is None else n_gradients
     size = g * directions + len(data.with_total)
-    memory, operations = 8.0 * size**2, size**3 / 3.0
+    ends = np.array(panel_ends(size, len(data.with_total), directions))
+    memory, operations = 8.0 * float(ends @ np.diff(ends, prepend=0)), size**3 / 3.0
     for points in data.points:
         members, n, columns = points.columns.shape
         energies, views = members * len(data.with_energies), len(points.view_column)

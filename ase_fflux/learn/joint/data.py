@@ -110,7 +110,8 @@ class JointData:
         return (
             points.select(self.with_energies, slopes=False),
             points.select(self.with_total, slopes=False),
-            points.select(self.with_gradient),
+            # slopes are large: no copy of all of them
+            points if len(self.with_gradient) == len(self) else points.select(self.with_gradient),
         )
 
     def select_gradients(self, labels: np.ndarray) -> "JointData":

@@ -6,7 +6,7 @@ where any are observed), in this order.
 """
 
 import numpy as np
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas
 
 from ase_fflux.learn.joint.blocks import (
     contract_energies,
@@ -17,6 +17,7 @@ from ase_fflux.learn.joint.blocks import (
 )
 from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
+from ase_fflux.learn.joint.triangle import inverse as inverse_of
 
 
 class JointLikelihood:
@@ -93,9 +94,7 @@ class JointLikelihood:
             return np.inf, np.zeros_like(x)
         h, data = system.hyperparameters, self.data
         beta = system.coupling_weights
-        inverse = system.schur_factor.T.copy(order="F")
-        if beta.size:  # BLAS and LAPACK refuse empty matrices
-            inverse, _ = lapack.dpotri(inverse, lower=0, overwrite_c=1)
+        inverse = system.schur.inverse()
         by_theta, by_variance = [], []
         energy_trace = np.zeros(len(data.with_energies))
         for a in range(len(data.points)):
@@ -129,10 +128,9 @@ class JointLikelihood:
         if not len(factor):
             return factor, mixed
         w = system.energy_weights[a].ravel()
-        block, _ = lapack.dpotri(factor.T.copy(order="F"), lower=0, overwrite_c=1)
-        block = blas.dsyr(-1.0, w, a=block, lower=0, overwrite_a=1)
+        block = blas.dsyr(-1.0, w, a=inverse_of(factor), lower=0, overwrite_a=1)
         cross = mixed.T
-        if beta.size:
+        if beta.size:  # BLAS refuses empty matrices
             y = blas.dtrsm(1.0, factor.T, cross, side=1, lower=0, trans_a=1)  # (K^-1 X)^T
             # products are faster than solutions by the factor, of which there would be two
             cross = blas.dsymm(-1.0, inverse, y, lower=0)

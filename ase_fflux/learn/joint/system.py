@@ -8,9 +8,10 @@ the Schur complement over the energies is
 
 .. math:: S = S_0 - \sum_a X_a^T K_a^{-1} X_a,
 
-of the size of totals and gradients alone. Everything follows from its Cholesky factor and those of
-the K_a: the dual weights, the constant means (generalised least squares), the likelihood,
-variances. Labels without atomic energies have no part in the K_a; where no label has any, S is S_0.
+of the size of totals and gradients alone, of which the lower triangle is kept (`joint.triangle`).
+Everything follows from its Cholesky factor and those of the K_a: the dual weights, the constant
+means (generalised least squares), the likelihood, variances. Labels without atomic energies have no
+part in the K_a; where no label has any, S is S_0.
 
 A label with atomic energies and their total has a noise of the atoms that is large, but cancels in
 their sum: how an energy is divided among atoms is resolved by their features less well than the
@@ -29,11 +30,10 @@ share it in equal parts, whatever their element.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas
 
 from ase_fflux.learn.joint.blocks import (
     add_gradient_block,
-    cholesky,
     energy_block,
     mixed_block,
     sums_block,
@@ -41,7 +41,14 @@ from ase_fflux.learn.joint.blocks import (
     totals_mixed_block,
 )
 from ase_fflux.learn.joint.data import JointData
+from ase_fflux.learn.joint.triangle import Triangle, cholesky, half_solve, solve_transposed
 from ase_fflux.model.kernels import USUAL, Form
+
+_WHOLE = 8192
+"""Rows up to which the Schur complement is one panel: LAPACK's own factorisation is a fifth faster
+there, and the search inverts it."""
+_PANEL = 1024
+"""Rows of a panel where there are more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +101,8 @@ class JointFactor:
         Lower Cholesky factors of the energies of each class.
     mixed : list of (m e, t + g D) arrays
         Covariances of these with totals and gradients, half solved.
-    schur_factor : (t + g D, t + g D) array
-        Lower Cholesky factor of the Schur complement.
+    schur : Triangle
+        Lower Cholesky factor of the Schur complement (t + g D rows).
     """
 
     def __init__(self, data: JointData, hyperparameters: Hyperparameters, threads: int = 1):
@@ -110,7 +117,6 @@ class JointFactor:
         h, data, threads = self.hyperparameters, self.data, self.threads
         _, size = data.n_observed
         t = len(data.with_total)
-        schur = np.zeros((size, size))
         energy_noise = h.energy_noise[data.source[data.with_energies]] ** 2
         noise = np.repeat(
             h.gradient_noise[data.source[data.with_gradient]] ** 2, data.directions.shape[2]
@@ -129,14 +135,35 @@ class JointFactor:
             if x.size:
                 blas.dtrsm(1.0, self.energy_factors[-1].T, x.T, side=1, lower=0, overwrite_b=1)
             self.mixed.append(x)  # L^-1 X from here on
-            schur[:t, :t] += variance * totals_block(summed, summed, theta, threads)
-            schur[t:, :t] += variance * totals_mixed_block(summed, some, theta, threads).T
-            add_gradient_block(schur[t:, t:], some, some, theta, variance, threads)
-        schur[np.diag_indices_from(schur)] += noise
+        self.schur = self._coupling()
+        self.schur.add_to_diagonal(noise)
         for x in self.mixed:
-            if x.size:
-                blas.dsyrk(-1.0, x.T, beta=1.0, c=schur.T, lower=0, overwrite_c=1)
-        self.schur_factor = cholesky(schur)
+            self.schur.subtract_products(x)
+        self.schur.factorise()
+
+    def _coupling(self) -> Triangle:
+        """Covariances of totals and gradients without noise; no label is in two panels."""
+        data, t = self.data, len(self.data.with_total)
+        ends = panel_ends(data.n_observed[1], t, data.directions.shape[2])
+        schur, first = Triangle(ends), 0
+        classes = [
+            (*data.observed(a)[1:], theta, variance) for a, (theta, variance) in enumerate(
+                zip(self.theta, self.hyperparameters.variance, strict=True)
+            )
+        ]
+        for panel, end in zip(schur.panels, ends, strict=True):
+            last = (end - t) // data.directions.shape[2]
+            below = panel[t:] if not first else panel
+            for summed, some, theta, variance in classes:
+                rows = some.select(slice(first, last))
+                if not first:
+                    panel[:t, :t] += variance * totals_block(summed, summed, theta, self.threads)
+                below[:, :t] += variance * totals_mixed_block(summed, rows, theta, self.threads).T
+                add_gradient_block(
+                    below[:, t:], rows, some, theta, variance, self.threads, first
+                )
+            first = last
+        return schur
 
     def twice(self) -> tuple[np.ndarray, np.ndarray]:
         """N sigma^2 and tau^2 of the labels that have atomic energies and their total."""
@@ -152,15 +179,20 @@ class JointFactor:
         (P, R) of each class, (t + g D, R) of totals and gradients.
         """
         tops = [
-            blas.dtrsm(1.0, factor.T, y.T, side=1, lower=0).T if y.size else y
-            for factor, y in zip(self.energy_factors, energies, strict=True)
+            half_solve(factor, y) for factor, y in zip(self.energy_factors, energies, strict=True)
         ]
         bottom = coupling - sum(
             x.T @ top for x, top in zip(self.mixed, tops, strict=True)
         )
-        if len(bottom):
-            bottom = blas.dtrsm(1.0, self.schur_factor.T, bottom.T, side=1, lower=0).T
-        return tops, bottom
+        return tops, self.schur.half_solve(bottom)
+
+
+def panel_ends(size: int, n_totals: int, n_directions: int) -> list[int]:
+    """Where panels of a Schur complement of that size end: with the last direction of a label."""
+    if size <= _WHOLE:
+        return [size]
+    step = max(1, _PANEL // n_directions) * n_directions
+    return [*range(n_totals + step, size, step), size]
 
 
 def constants(data: JointData) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -234,19 +266,17 @@ class JointSystem(JointFactor):
         coefficients = np.concatenate([[1.0], -found])
         v = bottom @ coefficients
         residuals = [top @ coefficients for top in tops]
-        self.coupling_weights = lapack.dtrtrs(self.schur_factor.T, v)[0] if len(v) else v
+        self.coupling_weights = self.schur.solve_transposed(v)
         self.total_weights = self.coupling_weights[:t]
         self.gradient_weights = self.coupling_weights[t:].reshape(-1, data.directions.shape[2])
         self.energy_weights = [
-            (lapack.dtrtrs(factor.T, r - x @ self.coupling_weights)[0] if len(r) else r).reshape(
-                e.shape
-            )
+            solve_transposed(factor, r - x @ self.coupling_weights).reshape(e.shape)
             for factor, r, x, e in zip(
                 self.energy_factors, residuals, self.mixed, energies, strict=True
             )
         ]
         squares = v @ v + sum(r @ r for r in residuals)
-        factors = [*self.energy_factors, self.schur_factor]
-        determinant = sum(2.0 * np.log(np.diagonal(f)).sum() for f in factors)
+        diagonals = [*map(np.diagonal, self.energy_factors), self.schur.diagonal()]
+        determinant = sum(2.0 * np.log(diagonal).sum() for diagonal in diagonals)
         determinant -= np.log(sum(self.twice())).sum()
         self.negative_log_likelihood = 0.5 * float(squares + determinant)

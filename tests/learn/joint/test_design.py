@@ -77,7 +77,7 @@ def test_covariance_of_labels_is_that_of_the_factor(case):
     data, h = case
     labels, d = np.array([3, 7]), data.directions.shape[2]
     noiseless = replace(h, gradient_noise=np.array([0.0]), total_noise=np.array([1e-9]))
-    factor = JointFactor(data.select(labels), noiseless).schur_factor
+    factor = JointFactor(data.select(labels), noiseless).schur.full()
     whole = np.tril(factor) @ np.tril(factor).T
     found = label_covariance(data, h, labels, labels)
     order = [0, 1, *range(2, 2 + 2 * d)]
