@@ -1,6 +1,7 @@
 """Total energies and forces of rMD17 learned with latent atomic energies, beside published errors.
 
     python benchmarks/rmd17.py ../shared/data/rmd17 --labels 50 --json rmd17.json
+    python benchmarks/rmd17.py ../shared/data/rmd17 --prior gfn2 --cheap 500 --json gfn2.json
 
 The folder holds rmd17_NAME_train_01.npz and rmd17_NAME_test_01.npz (split 01 of Christensen, von
 Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020)). Labels are drawn at random from the
@@ -9,25 +10,32 @@ train --gradients`, the same for all molecules. Published are MACE's errors (Bat
 Neural Inf. Process. Syst. 2022, tables 1 and 2); which 50 labels those are of is not known. Those
 of sGDML 1.0.3 were measured with 50 labels. What stands in the JSON file is not computed again.
 
+With --prior gfn2 the labels are learned on top of a model of GFN2-xTB, which uses more knowledge
+than the others do: tblite's energies and gradients at more geometries of the training file
+(--cheap, those of the labels among them), none of the file's own energies and forces but those of
+the labels. The model of GFN2-xTB is tested against GFN2-xTB itself, too, at the first 100 test
+geometries, and GFN2-xTB against the test file (energies up to a constant).
+
 Seconds are those of all cores together (processor time); a force call is the median of the test.
 """
 
 import argparse
-import json
 import os
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from public_sets import ENERGY_MEV, FORCE_MEV, Rows, tested, trained
 
-from ase_fflux.base.units import FORCE, HARTREE
-from ase_fflux.forcefield import ForceField
+from ase_fflux.base.units import BOHR
 from ase_fflux.labels.importers.foreign import read_foreign
-from ase_fflux.labels.label import Dataset
+from ase_fflux.labels.label import Dataset, dataset_of
+from ase_fflux.labels.tblite_source import GFN2
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.model.kernels import FORMS
-from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.training.prior import prior_of
 
 MACE = {
     50: {
@@ -51,49 +59,99 @@ COLUMNS = (
     "molecule", "labels", "seed", "kernel", "energy (meV)", "MACE", "sGDML", "force (meV/A)",
     "MACE", "sGDML", "training (s)", "force call (ms)",
 )
+CHEAP_COLUMNS = (
+    "molecule", "labels", "seed", "GFN2 labels", "kernels", "energy (meV)", "MACE",
+    "force (meV/A)", "MACE", "ratio", "GFN2's model to GFN2 (meV, meV/A)",
+    "GFN2 to the test file (meV, meV/A)", "training (s)", "force call (ms)",
+)
+CHEAP = JointSettings(forms=(FORMS["rbf-inverse"],), sizes=(30, 60), evaluations=(60, 20))
+"""Search of the model of GFN2-xTB: one kernel, and a shorter ladder; its labels are many."""
+CHEAP_TESTS = 100
+"""Test geometries that it is tested at."""
 
 
-def run(training: Dataset, test: Dataset, settings: JointSettings) -> dict:
-    """Errors, likelihood and times of one training."""
-    start = time.process_time()
-    reference = training.geometries[np.argmin(training.energies)]
-    trainer = JointTrainer(training, reference, JointTraining(energies=settings))
-    solved = trainer.solve(trainer.hyperparameters())
-    seconds = time.process_time() - start
-    field = ForceField([trainer.model("rmd17", solved, [])])
-    numbers = Atoms(test.symbols).numbers
-    assignment = field.match(reference, numbers, explicit=[list(range(len(numbers)))])
-    energies, forces, calls = [], [], []
-    for x in test.geometries:
-        start = time.perf_counter()
-        found = field.evaluate(x, numbers, assignment=assignment, moments=False)
-        calls.append(time.perf_counter() - start)
-        energies.append(found.energy)
-        forces.append(found.forces)
-    return {
-        "energy_mae_mev": 1e3 * HARTREE * float(np.abs(energies - test.energies).mean()),
-        "force_mae_mev_per_angstrom": 1e3 * FORCE * float(np.abs(forces + test.gradients).mean()),
-        "negative_log_likelihood": solved.negative_log_likelihood, "training_seconds": seconds,
-        "form": next(k for k, f in FORMS.items() if f == solved.hyperparameters.form),
-        "steps": trainer.record(solved)["steps"],
-        "call_seconds": float(np.median(calls)), "operations": len(trainer.symmetry),
-        "total_noise_mev": 1e3 * HARTREE * float(solved.hyperparameters.total_noise[0]),
-        "gradient_noise_mev_per_angstrom":
-            1e3 * FORCE * float(solved.hyperparameters.gradient_noise[0]),
+def order_of(count: int, seed: int) -> np.ndarray:
+    """Order in which labels are drawn from a training file of that many frames."""
+    return np.random.default_rng(seed).permutation(count)
+
+
+def gfn2(dataset: Dataset) -> Dataset:
+    """Total energies and gradients of GFN2-xTB at the geometries of a data set."""
+    source, symbols = GFN2(spin=0), dataset.symbols
+    labels = [source.label(Atoms(symbols, BOHR * x)) for x in dataset.geometries]
+    return replace(dataset_of(labels), atomic_energies=None, moments=None, dipoles=None)
+
+
+def cheap_model(training: Dataset, test: Dataset) -> tuple[MoleculeModel, dict]:
+    """A model of GFN2-xTB at the geometries of a training set, with its errors and those of
+    GFN2-xTB at the first geometries of a test set."""
+    model, found = trained(gfn2(training), CHEAP)
+    first = test.select(np.arange(min(CHEAP_TESTS, len(test))))
+    itself = gfn2(first)
+    energy = itself.energies - first.energies
+    return model, found | tested(model, itself) | {
+        "level_energy_mae_mev": ENERGY_MEV * float(np.abs(energy - np.median(energy)).mean()),
+        "level_force_mae_mev_per_angstrom":
+            FORCE_MEV * float(np.abs(itself.gradients - first.gradients).mean()),
     }
 
 
-def cells(row: dict) -> list[str]:
-    """Text of a row of the table."""
+def run(
+    labels: np.ndarray, training: Dataset, test: Dataset, settings: JointSettings,
+    cheap: np.ndarray | None = None,
+) -> dict:
+    """Errors, likelihood and times of one training.
+
+    Parameters
+    ----------
+    labels : int array
+        Frames of the training file that are learned from.
+    training, test : Dataset
+        The files.
+    settings : JointSettings
+        Of the search.
+    cheap : int array, optional
+        Frames of the training file whose geometries GFN2-xTB labels; default: no prior.
+    """
+    chosen, prior, row = training.select(labels), None, {}
+    if cheap is not None:
+        model, found = cheap_model(training.select(cheap), test)
+        prior = prior_of(model, model.symbols, model.reference_geometry)
+        row = {"prior_model": found}
+    model, found = trained(chosen, settings, prior)
+    return row | found | tested(model, test)
+
+
+def others(row: dict) -> list[tuple | None]:
+    """Published errors of MACE and measured ones of sGDML for a row."""
     name, labels = row["molecule"], row["labels"]
-    others = [MACE.get(labels, {}).get(name), SGDML.get(name) if labels == 50 else None]
+    return [MACE.get(labels, {}).get(name), SGDML.get(name) if labels == 50 else None]
+
+
+def cells(row: dict) -> list[str]:
+    """Text of a row of the table without prior."""
     energies, forces = (
-        [f"{errors[i]:g}" if errors else "-" for errors in others] for i in range(2)
+        [f"{errors[i]:g}" if errors else "-" for errors in others(row)] for i in range(2)
     )
     return [
-        name, str(labels), str(row["seed"]), row["form"], f"{row['energy_mae_mev']:.3g}",
-        *energies, f"{row['force_mae_mev_per_angstrom']:.3g}", *forces,
-        f"{row['training_seconds']:.0f}", f"{1e3 * row['call_seconds']:.2f}",
+        row["molecule"], str(row["labels"]), str(row["seed"]), row["form"],
+        f"{row['energy_mae_mev']:.3g}", *energies, f"{row['force_mae_mev_per_angstrom']:.3g}",
+        *forces, f"{row['training_seconds']:.0f}", f"{1e3 * row['call_seconds']:.2f}",
+    ]
+
+
+def cheap_cells(row: dict) -> list[str]:
+    """Text of a row of the table with a model of GFN2-xTB as prior."""
+    prior, (mace, _) = row["prior_model"], others(row)
+    energy, force = "energy_mae_mev", "force_mae_mev_per_angstrom"
+    published = [f"{x:g}" for x in mace] if mace else ["-", "-"]
+    pairs = (f"{prior[p + energy]:.2g}, {prior[p + force]:.3g}" for p in ("", "level_"))
+    seconds = row["training_seconds"] + prior["training_seconds"]
+    return [
+        row["molecule"], str(row["labels"]), str(row["seed"]), str(row["cheap"]),
+        f"{prior['form']}, {row['form']}", f"{row[energy]:.3g}", published[0],
+        f"{row[force]:.3g}", published[1], f"{row[force] / mace[1]:.2f}" if mace else "-", *pairs,
+        f"{seconds:.0f}", f"{1e3 * row['call_seconds']:.2f}",
     ]
 
 
@@ -107,13 +165,23 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", type=int, default=[50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
+        "--kernels", nargs="+", choices=list(FORMS), default=list(FORMS),
+        help="of which one is chosen as by fflux train; rows that are there may have had others",
+    )
+    parser.add_argument("--prior", choices=["gfn2"], help="learn on top of a model of this level")
+    parser.add_argument(
+        "--cheap", type=int, default=400, metavar="N", help="labels of the prior's level (400)"
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="figures of this run and of those before"
     )
     chosen = parser.parse_args()
+    cheap = chosen.cheap if chosen.prior else None
+    settings = JointSettings(forms=tuple(FORMS[name] for name in chosen.kernels))
+    columns, text = (COLUMNS, cells) if cheap is None else (CHEAP_COLUMNS, cheap_cells)
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}", flush=True)
-    rows = json.loads(chosen.json.read_text()) if chosen.json and chosen.json.exists() else []
-    known = {(row["molecule"], row["labels"], row["seed"]): row for row in rows}
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
+    rows = Rows(chosen.json, ("molecule", "labels", "seed", "cheap"))
     for name in chosen.molecules:
         training, test = (
             read_foreign(chosen.folder / f"rmd17_{name}_{part}_01.npz")
@@ -121,16 +189,16 @@ def main() -> None:
         )
         for count in chosen.labels:
             for seed in chosen.seeds:
-                if (name, count, seed) in known:
-                    print(f"| {' | '.join(cells(known[name, count, seed]))} |", flush=True)
-                    continue
-                order = np.random.default_rng(seed).permutation(len(training))
-                found = run(training.select(np.sort(order[:count])), test, JointSettings())
-                row = {"molecule": name, "labels": count, "seed": seed, **found}
-                print(f"| {' | '.join(cells(row))} |", flush=True)
-                rows.append(row)
-                if chosen.json:
-                    chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
+                row = rows.get(name, count, seed, cheap)
+                if row is None:
+                    order = order_of(len(training), seed)
+                    found = run(
+                        np.sort(order[:count]), training, test, settings,
+                        None if cheap is None else np.sort(order[: max(count, cheap)]),
+                    )
+                    key = {"molecule": name, "labels": count, "seed": seed, "cheap": cheap}
+                    row = rows.add(key | found)
+                print(f"| {' | '.join(text(row))} |", flush=True)
 
 
 if __name__ == "__main__":
