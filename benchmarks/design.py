@@ -5,13 +5,14 @@
 Cheap is GFN1-xTB, dear GFN2-xTB, so that everything can be repeated in minutes: both through
 tblite. Dynamics of the pool and what a choice knows (labels of the pool, length scales) are of the
 cheap level; minima, displacements from them, labels that are trained on and the test, a trajectory
-at 300 K with 20 fs between frames, are of the dear one. Pools, `POOL` geometries each, are kept in
---pools. For every seed the candidates are half of them.
+at 300 K with 40 fs between frames, are of the dear one. Pools, `POOL` geometries each, are kept in
+--pools. For every seed the candidates are half of them, as many as builds have.
 
-Sets: V, D, G, farthest, random as in `ase_fflux.learn.joint.design`, and mix, half from dynamics
-at 500 K, a quarter from displacements at 50 K, the rest from hotter ones, as builds have it. All
-are trained with the same hyperparameters, those of the cheap level, so that rows differ in
-geometries alone. Rows are medians over the seeds, in brackets relative to mix:
+Sets: V, D, G, farthest, random as in `ase_fflux.learn.joint.design`, V after a Fedorov exchange at
+this number of labels, and mix, half from dynamics at 500 K, a quarter from displacements at 50 K,
+the rest from hotter ones, as builds have it. All are trained with the same hyperparameters, those
+of the cheap level, so that rows differ in geometries alone. Rows are medians over the seeds, in
+brackets relative to mix:
 
 energy, force
     RMSE (kJ/mol, eV/Angstrom) on the test trajectory.
@@ -51,13 +52,15 @@ from ase_fflux.workflows.select import process_of_source, select, thermal_target
 INPUTS = Path(__file__).parent.parent / "models" / "inputs"
 MOLECULES = {
     "methanol": ("CH3OH", 500.0), "acetaldehyde": ("CH3CHO", 500.0),
-    "acetamide": ("CH3CONH2", 500.0), "ethanol": ("ethanol.xyz", 500.0),
+    "formic_acid": ("HCOOH", 500.0), "glyoxal": ("OCHCHO", 500.0),
+    "methylamine": ("H3CNH2", 500.0), "methanethiol": ("CH3SH", 500.0),
+    "vinyl_chloride": ("H2CCHCl", 500.0), "ethanol": ("ethanol.xyz", 500.0),
     "formic_acid_dimer": ("formic_acid_dimer.xyz", 350.0),
 }
 """Starts, and temperatures of the hot dynamics."""
-POOL, TEST = 500, 120
-TARGET = 80
-SETS = "mix", "V", "random", "D", "G", "farthest"
+POOL, TEST = 800, 150
+EXCHANGED = " exchanged"
+SETS = "mix", "V", f"V{EXCHANGED}", "random", "D", "G", "farthest"
 SHARES = {"hot": 0.5, "nm50K": 0.25, "nm150K": 0.15, "nm300K": 0.1}
 
 
@@ -80,12 +83,12 @@ class Molecule:
         cheap = CalculatorSource(gfn1, "GFN1-xTB")
         sampler = SimpleNamespace(engine=cheap)
         portions = (
-            Portion("md", hot, 0.5, 10.0), Portion("md", 300.0, 0.15, 10.0),
+            Portion("md", hot, 0.5), Portion("md", 300.0, 0.15),
             Portion("nm", 50.0, 0.15), Portion("nm", 150.0, 0.1), Portion("nm", 300.0, 0.1),
         )
         self.pool = self._labelled(folder / f"{name}-pool.xyz", sampler, portions, POOL, 1)
         self.test = self._labelled(
-            folder / f"{name}-test.xyz", self.source, (Portion("md", 300.0, 1.0),), TEST, 2
+            folder / f"{name}-test.xyz", self.source, (Portion("md", 300.0, 1.0, 40.0),), TEST, 2
         )
         frames = folder / f"{name}-frames.xyz"
         if not frames.exists():
@@ -106,27 +109,41 @@ class Molecule:
             append_labels(path, [label for _, label in found], [origin for origin, _ in found])
         return replace(read_dataset(path), atomic_energies=None, moments=None, dipoles=None)
 
-    def sets(self, count: int, seed: int, kinds: tuple[str, ...]):
-        """Names, places in the pool, expected errors and those of the process alone."""
+    def choice(self, kind: str, count: int, seed: int):
+        """Places in the pool, expected errors and those of the process alone."""
         rng = np.random.default_rng(seed)
         places = np.sort(rng.permutation(POOL)[: POOL // 2])
+        if kind == "mix":
+            return self.mixed(places, count, rng), None, None
         target = thermal_target(
-            self.process.energies[places], len(self.pool.symbols), TARGET, seed
+            self.process.energies[places], len(self.pool.symbols), seed=seed
         ).at(places)
-        yield "mix", self.mixed(places, count, rng), None, None
-        for criterion in SETS[1:]:
-            if criterion not in kinds:
-                continue
-            start = process_time()
-            # only what is to be the default is tried at the cheap level
-            process = self.process if criterion == "V" else self.process.untried
-            found = select(process, places, target, count, criterion, seed=seed)
-            scaled = found.force_rmse, found.energy_rmse
-            print(f"{self.name} {seed} {criterion} {process_time() - start:.0f} s", file=sys.stderr)
-            yield (
-                criterion, found.chosen, scaled if criterion == "V" else None,
-                (found.force_alone, found.energy_alone),
-            )
+        start = process_time()
+        # only what is to be the default is tried at the cheap level
+        process = self.process if kind == "V" else self.process.untried
+        criterion, exchange = kind.removesuffix(EXCHANGED), kind.endswith(EXCHANGED)
+        found = select(process, places, target, count, criterion, exchanging=exchange, seed=seed)
+        print(f"{self.name} {seed} {kind} {process_time() - start:.0f} s", file=sys.stderr)
+        alone = found.force_alone, found.energy_alone
+        return (
+            found.chosen, (found.force_rmse, found.energy_rmse) if kind == "V" else None, alone
+        )
+
+    def rows(self, kind: str, labels: list[int], seed: int) -> list[dict]:
+        """Of one set, with these numbers of labels."""
+        rows = []
+        # what is exchanged has no first parts that are worth as much
+        for some in [[n] for n in labels] if kind.endswith(EXCHANGED) else [labels]:
+            places, expected, alone = self.choice(kind, max(some), seed)
+            for n in some:
+                row = self.errors(places[:n])
+                for what, told in (("expected", expected), ("process", alone)):
+                    if told is not None:
+                        row[what] = {"force": told[0][n - 1], "energy": told[1][n - 1]}
+                rows.append(
+                    {"molecule": self.name, "seed": seed, "set": kind, "labels": n, **row}
+                )
+        return rows
 
     def mixed(self, places, count: int, rng) -> np.ndarray:
         """Of a pool a mix whose every first part has the shares of the whole."""
@@ -164,27 +181,22 @@ class Molecule:
 
 
 def run(chosen: argparse.Namespace, done: list[dict]) -> None:
-    """Add rows of all seeds, one by one."""
+    """Add rows of all seeds, set by set."""
     known: dict[str, Molecule] = {}
-    most = max(chosen.labels)
+    kinds = [kind for kind in SETS if kind in ("mix", *chosen.sets)]
     for seed in range(chosen.seeds):
         for name in chosen.molecules:
-            if any(r["molecule"] == name and r["seed"] == seed for r in done):
-                continue  # from before
-            known.setdefault(name, Molecule(name, chosen.pools))
-            rows = []
-            for kind, places, expected, alone in known[name].sets(most, seed, chosen.sets):
-                for n in chosen.labels:
-                    row = known[name].errors(places[:n])
-                    for what, told in (("expected", expected), ("process", alone)):
-                        if told is not None:
-                            row[what] = {"force": told[0][n - 1], "energy": told[1][n - 1]}
-                    rows.append(
-                        {"molecule": name, "seed": seed, "set": kind, "labels": n, **row}
-                    )
-            done += rows
-            if chosen.json:
-                chosen.json.write_text(json.dumps(done, indent=1))
+            for kind in kinds:
+                there = {
+                    r["labels"] for r in done
+                    if (r["molecule"], r["seed"], r["set"]) == (name, seed, kind)
+                }
+                if missing := [n for n in chosen.labels if n not in there]:
+                    if name not in known:
+                        known[name] = Molecule(name, chosen.pools)
+                    done += known[name].rows(kind, missing, seed)
+                    if chosen.json:
+                        chosen.json.write_text(json.dumps(done, indent=1))
 
 
 def table(rows: list[dict]) -> list[str]:

@@ -30,7 +30,7 @@ dynamics at 300 K and for the surroundings of minima, weighted by their energies
 both: dynamics somewhat hotter, and displacements from the minima. Criteria: V, the least mean
 variance of forces and energies at the target; G, the least largest one; D, what is known least;
 farthest, the largest distance from what is chosen; random. V is the best of them below some 100
-labels.
+labels. With --exchange the choice is better by its criterion, hardly by true errors.
 
 Exit status: 0 done, 2 error, 130 interrupted.
 """
@@ -38,7 +38,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    from ase_fflux.learn.joint.design import CRITERIA
+    from ase_fflux.learn.joint.criteria import CRITERIA
 
     parser = subparsers.add_parser(
         "select", description=_DESCRIPTION, epilog=_EPILOG,
@@ -56,6 +56,9 @@ def add_parser(subparsers) -> None:
         help="geometries at which errors count, atoms in the order of POOL (default: frames of the "
         "pool)")
     add("--criterion", choices=CRITERIA, default="V", help="see below (default: %(default)s)")
+    add("--exchange", action="store_true",
+        help="exchange what was chosen by V or D for other frames while that makes the choice as a "
+        "whole better: takes some ten times as long")
     add("--with-report", action="store_true",
         help="add what a goal needs: degrees of freedom, fewest labels, expected number of labels")
     add("--goal", type=options.positive, default=0.02, metavar="F",
@@ -79,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.formats.geometry import read_frames
     from ase_fflux.formats.locate import load_molecule
     from ase_fflux.labels.references import label_source
+    from ase_fflux.learn.joint.criteria import EXCHANGED
     from ase_fflux.workflows.feasibility import feasibility, format_feasibility
     from ase_fflux.workflows.select import (
         Target,
@@ -87,10 +91,19 @@ def run(args: argparse.Namespace) -> int:
         select,
         thermal_target,
     )
-    from ase_fflux.workflows.select_files import SUFFIXES, format_selection, write_selection
+    from ase_fflux.workflows.select_files import (
+        SUFFIXES,
+        format_exchange,
+        format_selection,
+        write_selection,
+    )
 
     if args.model and args.charge:
         raise FFLUXError("--charge is for GFN2-xTB: leave it out with --model")
+    if args.exchange and args.criterion not in EXCHANGED:
+        raise FFLUXError(
+            f"--exchange is for --criterion {' or '.join(EXCHANGED)}, not for {args.criterion}"
+        )
     pool = read_frames(args.geometry, args.format, vacuum=args.vacuum)
     own = [] if args.target is None else read_frames(args.target, vacuum=args.vacuum)
     frames = [*pool, *own]
@@ -120,8 +133,8 @@ def run(args: argparse.Namespace) -> int:
         what = f"{len(target.places)} frames of the pool, as of dynamics at 300 K and near minima"
     print(f"{len(pool)} frames of {pool[0].get_chemical_formula()}, target: {what}")
     found = select(
-        process, np.arange(len(pool)), target, args.labels, args.criterion, seed=args.seed,
-        progress=options.progress,
+        process, np.arange(len(pool)), target, args.labels, args.criterion,
+        exchanging=args.exchange, seed=args.seed, progress=options.progress,
     )
     report = feasibility(process, target, found, args.goal) if args.with_report else None
     with files.held(args.command):
@@ -136,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
             }, report=report,
         )
     args.summary = files[".json"]
+    if found.exchanged is not None:
+        print(format_exchange(found.exchanged, args.criterion))
     print(f"expected with labels in this order, length scales of {process.origin}:")
     print("\n".join(format_selection(found)))
     if report is not None:

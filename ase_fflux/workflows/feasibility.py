@@ -13,7 +13,7 @@ import numpy as np
 
 from ase_fflux.assess.learning import LearningCurve
 from ase_fflux.base.units import FORCE
-from ase_fflux.learn.joint.design import label_covariance
+from ase_fflux.learn.joint.conditioned import label_covariance
 from ase_fflux.workflows.select import Process, Selection, Target
 
 _GEOMETRIES = 80

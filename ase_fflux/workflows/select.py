@@ -25,6 +25,7 @@ from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.source import LabelSource, Rejected
 from ase_fflux.learn.joint.data import JointData, joint_data
 from ase_fflux.learn.joint.design import design
+from ase_fflux.learn.joint.exchange import PASSES, Exchange
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.uncertainty import Posterior
@@ -131,6 +132,8 @@ class Selection:
         What a model of the cheap level has with so many of them; the others are scaled to it.
     force_alone, energy_alone : (n,) arrays
         What the process expects, without any scale.
+    exchanged : Exchange or None
+        What an exchange gained.
     """
 
     chosen: np.ndarray
@@ -139,6 +142,7 @@ class Selection:
     checked: dict[int, tuple[float, float]]
     force_alone: np.ndarray
     energy_alone: np.ndarray
+    exchanged: Exchange | None = None
 
 
 def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
@@ -268,7 +272,7 @@ def thermal_target(
 
 def select(
     process: Process, pool: np.ndarray, target: Target, count: int, criterion: str = "V", *,
-    seed: int = 0, progress=silent,
+    exchanging: bool = False, seed: int = 0, progress=silent,
 ) -> Selection:
     """Choose geometries.
 
@@ -280,7 +284,7 @@ def select(
     target : Target
     count : int
         How many to choose.
-    criterion, seed
+    criterion, exchanging, seed
         As of `design`.
 
     Raises
@@ -288,12 +292,13 @@ def select(
     TrainingError
         What `design` raises.
     """
-    with progress(f"choosing by {criterion}", count) as advance:
+    most = count * (1 + PASSES if exchanging else 1)
+    with progress(f"choosing by {criterion}", most) as advance:
         found = design(
             process.data, process.hyperparameters, pool, target.places, target.weights, count,
-            criterion, parts=target.parts, seed=seed, threads=threads_here(cores()),
-            max_memory=memory_available(),
-            on_choice=lambda n: advance(1),
+            criterion, parts=target.parts, exchanging=exchanging, seed=seed,
+            threads=threads_here(cores()), max_memory=memory_available(),
+            on_choice=lambda n: advance(1), on_trial=advance,
         )
     chosen = np.asarray(pool)[found.chosen]
     checked = {}
@@ -308,7 +313,7 @@ def select(
                 np.log(errors[place] / expected[n - 1]) for n, errors in checked.items()
             ]))
         scaled.append(factor * expected)
-    return Selection(chosen, *scaled, checked, *alone)
+    return Selection(chosen, *scaled, checked, *alone, found.exchanged)
 
 
 def _checked(

@@ -10,6 +10,7 @@ from ase.io import write
 from ase_fflux.base.outputs import OutputFiles, versions, write_csv, write_json
 from ase_fflux.base.store import replacing
 from ase_fflux.base.text import aligned
+from ase_fflux.learn.joint.exchange import Exchange
 from ase_fflux.plots.selection import plot_selection
 from ase_fflux.workflows.feasibility import Feasibility
 from ase_fflux.workflows.select import Process, Selection
@@ -84,6 +85,7 @@ def write_selection(
             {"labels": n, "force_rmse": force, "energy_rmse": energy}
             for n, (force, energy) in selection.checked.items()
         ],
+        "exchange": None if selection.exchanged is None else asdict(selection.exchanged),
         "report": None if report is None else asdict(report),
         "files": sorted({*files.written, str(files[".json"])}),
     })
@@ -98,3 +100,12 @@ def format_selection(selection: Selection) -> list[str]:
         for n in sorted({*(n for n in _SHOWN if n < count), count})
     ]
     return [f"  {line}" for line in aligned(rows, [0, 1, 2])]
+
+
+def format_exchange(exchanged: Exchange, criterion: str) -> str:
+    """A line for the screen."""
+    if criterion == "D":
+        gain = f"logarithm of the determinant {2 * exchanged.gain:.3g} larger"
+    else:
+        gain = f"expected errors {100 * -np.expm1(-exchanged.gain):.2g} % lower in the mean"
+    return f"exchanged {exchanged.swaps} times in {exchanged.passes} rounds: {gain}"

@@ -59,3 +59,14 @@ def test_what_cannot_be_chosen_from_is_told_in_one_line(folder, capsys, argument
     told = capsys.readouterr().err
     assert told.startswith("fflux: error:") and told.count("\n") == 1 and words in told
     assert not list(folder.glob("*-select*"))
+
+
+def test_an_exchange_says_what_it_gained(folder, capsys):
+    command = ["select", "pool.xyz", "-n", "4", "--model", "water", "--target", "target.xyz"]
+    assert main([*command, "--exchange"]) == 0
+    said = capsys.readouterr().out
+    summary = json.loads((folder / "pool-select.json").read_text())
+    assert f"exchanged {summary['exchange']['swaps']} times in" in said
+    assert "% lower in the mean" in said and summary["exchange"]["gain"] >= 0
+    assert main([*command, "--exchange", "--criterion", "G"]) == 2
+    assert "--exchange is for --criterion V or D, not for G" in capsys.readouterr().err

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.learn.joint.conditioned import label_covariance
+from ase_fflux.learn.joint.criteria import CRITERIA
 from ase_fflux.learn.joint.data import joint_data
-from ase_fflux.learn.joint.design import CRITERIA, design, label_covariance
+from ase_fflux.learn.joint.design import design
 from ase_fflux.learn.joint.system import Hyperparameters, JointFactor, constants
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import n_features
