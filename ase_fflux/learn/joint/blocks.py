@@ -1,6 +1,6 @@
 """Blocks of covariance between points of one class of atoms, filled by threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,14 +11,17 @@ from ase_fflux.learn.joint.covariance import (
     energy_adjoint,
     energy_rows,
     gradient_adjoint,
-    gradient_columns,
+    images,
     mixed_adjoint,
     mixed_columns,
+    pairs,
 )
 from ase_fflux.learn.joint.points import ClassPoints
 
 _TILE = 65_536
 """Numbers in a tile of derivatives with respect to columns: half a megabyte stays in the cache."""
+PAIRS = 131_072
+"""Numbers in weighted slopes of a tile of pairs of labels: a megabyte."""
 _ROWS = 64
 """Energies of a tile."""
 
@@ -118,32 +121,93 @@ def _mixed(x: np.ndarray, points: ClassPoints, theta: np.ndarray, threads: int) 
     return out
 
 
-def add_gradient_block(
-    out: np.ndarray, rows: ClassPoints, points: ClassPoints, theta: np.ndarray, variance: float,
+def add_gradient_blocks(
+    out: np.ndarray, classes: Sequence[tuple[ClassPoints, ClassPoints, np.ndarray, float]],
     threads: int, before: int | None = None,
 ) -> None:
     """Add the covariances of gradients, rows (n' D) and points (n D), to out.
 
-    With ``before``, row i is label before + i of the points, and of these only those up to it are
-    worked on.
+    Parameters
+    ----------
+    out : (n' D, n D) array
+    classes : sequence of (ClassPoints, ClassPoints, (C,) array, float)
+        Rows, points, theta of columns and prior variance of each class.
+    threads : int
+    before : int, optional
+        Of rows that are labels ``before`` and following of the points, only the lower triangle by
+        labels is filled, and maybe more.
     """
-    n, width, n_directions = points.stacked_slopes.shape
-    tiles = _LabelTiles(width, n_directions)
+    tiles = _PairTiles(classes)
 
     def work(first, last):
-        w_all, product_all = tiles.empty(width), tiles.empty(n_directions)
-        for i in range(first, last):
-            row = slice(i * n_directions, (i + 1) * n_directions)
-            for start, end in tiles(n if before is None else before + i + 1):
-                columns = slice(start * n_directions, end * n_directions)
-                w, product = (tiles.cut(a, end - start) for a in (w_all, product_all))
-                gradient_columns(
-                    rows.columns, i, points.columns, points.slopes, start, end, *_views(points),
-                    theta, points.form.rational, variance, w,
-                )
-                out[row, columns] += np.matmul(rows.stacked_slopes[i].T, w, out=product)
+        for start in range(first, last, tiles.columns):
+            end = min(start + tiles.columns, last)
+            tiles.add(out, start, end, 0 if before is None else max(0, start - before))
 
-    run_threads(work, len(rows.stacked_slopes), threads, before == 0)
+    if not classes:
+        return
+    run_threads(work, classes[0][1].columns.shape[1], threads, False)
+
+
+class _PairTiles:
+    """Labels as rows against labels as columns, all products of slopes left to BLAS."""
+
+    def __init__(self, classes):
+        self.classes, self.rows = [], []
+        size = 1
+        for rows, points, theta, variance in classes:
+            m, n, n_columns, n_directions = rows.slopes.shape
+            root = np.sqrt(theta)
+            x = np.ascontiguousarray((root * rows.columns).swapaxes(0, 1))
+            slopes = np.ascontiguousarray((root[:, None] * rows.slopes).swapaxes(0, 1))
+            self.rows.append((x, slopes))
+            self.classes.append((points, root, variance))
+            size = max(size, m * n_columns * n_directions)
+            self.n_rows, self.n_directions = n, n_directions
+        pairs = max(1, PAIRS // size)
+        self.columns = max(1, int(np.sqrt(0.5 * pairs)))
+        self.step = max(1, pairs // self.columns)
+
+    def add(self, out: np.ndarray, start: int, end: int, first: int) -> None:
+        """Add the blocks of rows from the first on with columns start to end."""
+        d = self.n_directions
+        shown = [self._images(*one[:2], start, end) for one in self.classes]
+        for i in range(first, self.n_rows, self.step):
+            last = min(i + self.step, self.n_rows)
+            tile = sum(
+                _pair_blocks(x[i:last], slopes[i:last], *images, points.form.rational, variance)
+                for (x, slopes), images, (points, _, variance) in zip(
+                    self.rows, shown, self.classes, strict=True
+                )
+            )
+            out[i * d : last * d, start * d : end * d] += tile.transpose(0, 2, 1, 3).reshape(
+                (last - i) * d, -1
+            )
+
+    @staticmethod
+    def _images(points, root, start, end):
+        m, _, n_columns, n_directions = points.slopes.shape
+        shape = end - start, m * len(points.view_column), n_columns
+        y, slopes = np.empty(shape), np.empty((*shape, n_directions))
+        images(points.columns, points.slopes, start, *_views(points), root, y, slopes)
+        return y, slopes
+
+
+def _pair_blocks(x, slopes, y, image_slopes, rational, variance) -> np.ndarray:
+    """(i, j, D, D) of rows x (i, m, C) and images y (j, V, C), with their slopes."""
+    n, m, n_columns, d = slopes.shape
+    k, n_images = y.shape[:2]
+    a, bent = np.empty((n * m, k * n_images, n_columns)), np.empty((k * n_images, n * m, n_columns))
+    fall = np.empty((k, n * m, n_images))
+    pairs(x.reshape(n * m, -1), y, rational, variance, a, bent, fall)
+    u = a @ slopes.reshape(n * m, n_columns, d)
+    q = bent @ image_slopes.reshape(k * n_images, n_columns, d)
+    w = fall @ image_slopes.reshape(k, n_images, n_columns * d)
+    # of a pair of labels, all its pairs of points one below the other
+    u = u.reshape(n, m, k, n_images, d).transpose(0, 2, 1, 3, 4).reshape(n, k, m * n_images, d)
+    q = q.reshape(k, n_images, n, m, d).transpose(2, 0, 3, 1, 4).reshape(n, k, m * n_images, d)
+    w = w.reshape(k, n, m * n_columns, d).swapaxes(0, 1)
+    return u.swapaxes(2, 3) @ q + slopes.reshape(n, 1, m * n_columns, d).swapaxes(2, 3) @ w
 
 
 def contract_energies(

@@ -7,7 +7,7 @@ never factorised: a label that is added or taken away is an update of the rank o
 import numpy as np
 from scipy.linalg import qr
 
-from ase_fflux.learn.joint.blocks import add_gradient_block, totals_block, totals_mixed_block
+from ase_fflux.learn.joint.blocks import add_gradient_blocks, totals_block, totals_mixed_block
 from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
@@ -45,7 +45,7 @@ def label_covariance(
         out[:, 0, m:] += variance * totals_mixed_block(rows, columns, *how)
         mixed = totals_mixed_block(columns, rows, *how).reshape(m, n, d)
         out[:, 1:, :m] += variance * mixed.transpose(1, 2, 0)
-        add_gradient_block(gradients, rows, columns, by_column, variance, threads)
+        add_gradient_blocks(gradients, [(rows, columns, by_column, variance)], threads)
     out[:, 1:, m:] = gradients.reshape(n, d, m * d)
     return out
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.gp.selection import select
+from ase_fflux.learn.joint.blocks import PAIRS
 from ase_fflux.learn.joint.data import JointData
 from ase_fflux.learn.joint.system import Hyperparameters, panel_ends
 
@@ -31,14 +32,16 @@ class Cost:
 def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     """Of solving for the weights with that many gradients (default: those that are there).
 
-    Memory: the lower triangle of the Schur complement, in panels, slopes, and covariances of
-    energies with themselves and with totals and gradients.
+    Memory: the lower triangle of the Schur complement, in panels, slopes, covariances of energies
+    with themselves and with totals and gradients, and what tiles of pairs of labels take.
     """
     directions = data.directions.shape[2]
     g = len(data.with_gradient) if n_gradients is None else n_gradients
     size = g * directions + len(data.with_total)
     ends = np.array(panel_ends(size, len(data.with_total), directions))
     memory, operations = 8.0 * float(ends @ np.diff(ends, prepend=0)), size**3 / 3.0
+    if g:
+        memory += 3 * 8.0 * PAIRS
     for points in data.points:
         members, n, columns = points.columns.shape
         energies, views = members * len(data.with_energies), len(points.view_column)

@@ -50,18 +50,6 @@ def _falls(e, rational):
 
 
 @njit
-def _project(a, slopes, view, sign, q):
-    """q = (T B)^T a."""
-    for d in range(q.shape[0]):
-        q[d] = 0.0
-    for c in range(a.shape[0]):
-        t = a[c] * sign[c]
-        row = slopes[view[c]]
-        for d in range(q.shape[0]):
-            q[d] += t * row[d]
-
-
-@njit
 def energy_rows(x, columns, view_column, view_sign, theta, rational, triangle, first, last, out):
     """Covariances of energies: rows first to last of out (R, P), of x (R, C) and columns (P, C).
 
@@ -104,38 +92,46 @@ def mixed_columns(x, first, columns, start, view_column, view_sign, theta, ratio
 
 
 @njit
-def gradient_columns(
-    x, i, columns, slopes, start, end, view_column, view_sign, theta, rational, scale, w
-):
-    """Derivatives of scale cov(E, G') with respect to the columns of label i: w (m C, t D).
+def images(columns, slopes, start, view_column, view_sign, root, y, b):
+    """All images of t labels from the start on, in columns times the root of theta.
 
-    x (m, n', C) has label i, columns (m, n, C) with slopes (m, n, C, D) the t labels from start to
-    end. With slopes B of the points of label i, cov(G, G') = B^T w.
+    Fills y (t, m V, C) with T_v c and b (t, m V, C, D) with T_v B of columns (m, n, C) and slopes
+    (m, n, C, D).
     """
-    n_members, _, n_columns, n_directions = slopes.shape
-    a, q = np.empty(n_columns), np.empty(n_directions)
-    block = np.empty((n_columns, n_directions))
-    for j in range(start, end):
-        place = (j - start) * n_directions
-        for p in range(n_members):
-            block[:] = 0.0
-            for m in range(n_members):
-                for v in range(view_column.shape[0]):
-                    view, sign = view_column[v], view_sign[v]
-                    e = _difference(x[p, i], columns[m, j], view, sign, theta, a)
-                    _, fall, bend, _ = _falls(e, rational)
-                    if fall == 0.0:
-                        continue
-                    _project(a, slopes[m, j], view, sign, q)
-                    fall, bend = 2.0 * scale * fall, 4.0 * scale * bend
-                    for c in range(n_columns):
-                        t, s = fall * theta[c] * sign[c], bend * a[c]
-                        row, out_row = slopes[m, j, view[c]], block[c]
-                        for d in range(n_directions):
-                            out_row[d] += t * row[d] - s * q[d]
-            for c in range(n_columns):
-                for d in range(n_directions):
-                    w[p * n_columns + c, place + d] = block[c, d]
+    n_views = view_column.shape[0]
+    for j in range(y.shape[0]):
+        for m in range(columns.shape[0]):
+            for v in range(n_views):
+                for c in range(columns.shape[2]):
+                    s = root[c] * view_sign[v, c]
+                    y[j, m * n_views + v, c] = s * columns[m, start + j, view_column[v, c]]
+                    row = slopes[m, start + j, view_column[v, c]]
+                    for d in range(slopes.shape[3]):
+                        b[j, m * n_views + v, c, d] = s * row[d]
+
+
+@njit
+def pairs(x, y, rational, scale, a, bent, fall):
+    """What is of pairs of points x (R, C) and images y (t, V, C), both times the root of theta.
+
+    Fills a (R, t V, C) with x - y, bent (t V, R, C) with -4 scale kappa'' (x - y), and fall
+    (t, R, V) with -2 scale kappa'. With slopes A and B in the same columns, cov(G, G') is the sum
+    of fall A^T B and of A^T a (B^T bent)^T over all points and images.
+    """
+    n_images = y.shape[1]
+    for r in range(x.shape[0]):
+        for j in range(y.shape[0]):
+            for v in range(n_images):
+                image, difference = y[j, v], a[r, j * n_images + v]
+                e = 0.0
+                for c in range(x.shape[1]):
+                    difference[c] = x[r, c] - image[c]
+                    e += difference[c] ** 2
+                _, slope, bend, _ = _falls(e, rational)
+                fall[j, r, v] = 2.0 * scale * slope
+                bend *= -4.0 * scale
+                for c in range(x.shape[1]):
+                    bent[j * n_images + v, r, c] = bend * difference[c]
 
 
 @njit

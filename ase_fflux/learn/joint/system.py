@@ -33,7 +33,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from ase_fflux.learn.joint.blocks import (
-    add_gradient_block,
+    add_gradient_blocks,
     energy_block,
     mixed_block,
     sums_block,
@@ -154,14 +154,15 @@ class JointFactor:
         for panel, end in zip(schur.panels, ends, strict=True):
             last = (end - t) // data.directions.shape[2]
             below = panel[t:] if not first else panel
-            for summed, some, theta, variance in classes:
-                rows = some.select(slice(first, last))
+            rows = [some.select(slice(first, last)) for _, some, _, _ in classes]
+            for here, (summed, _, theta, variance) in zip(rows, classes, strict=True):
                 if not first:
                     panel[:t, :t] += variance * totals_block(summed, summed, theta, self.threads)
-                below[:, :t] += variance * totals_mixed_block(summed, rows, theta, self.threads).T
-                add_gradient_block(
-                    below[:, t:], rows, some, theta, variance, self.threads, first
-                )
+                below[:, :t] += variance * totals_mixed_block(summed, here, theta, self.threads).T
+            add_gradient_blocks(
+                below[:, t:], [(here, *one[1:]) for here, one in zip(rows, classes, strict=True)],
+                self.threads, first,
+            )
             first = last
         return schur
 

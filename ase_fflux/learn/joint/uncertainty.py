@@ -38,7 +38,7 @@ import numpy as np
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.machine import cores, memory_available, threads_here, threads_of
 from ase_fflux.learn.joint.blocks import (
-    add_gradient_block,
+    add_gradient_blocks,
     energy_block,
     mixed_block,
     sums_block,
@@ -250,13 +250,13 @@ class Posterior:
             bottom[:t, members] = variance * sums_block(here.flat_columns, summed, *how).T
             bottom[:t, n_atoms:] += variance * totals_mixed_block(summed, here, *how)
             bottom[t:, members] = variance * mixed_block(here, some, *how).T
-            add_gradient_block(gradients, here, some, how[0], variance, factor.threads)
+            add_gradient_blocks(gradients, [(here, some, how[0], variance)], factor.threads)
             means[a, members] = 1.0
             energies = variance * energy_block(here, here, *how)
             prior[np.ix_(members, members)] = np.tril(energies) + np.tril(energies, -1).T
             prior[members, n_atoms:] = variance * mixed_block(here, here, *how)
-            add_gradient_block(
-                prior[n_atoms:, n_atoms:], here, here, how[0], variance, factor.threads
+            add_gradient_blocks(
+                prior[n_atoms:, n_atoms:], [(here, here, how[0], variance)], factor.threads
             )
         prior[n_atoms:, :n_atoms] = prior[:n_atoms, n_atoms:].T
         bottom[t:, n_atoms:] = gradients.T

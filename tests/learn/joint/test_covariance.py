@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ase_fflux.learn.joint.blocks import (
-    add_gradient_block,
+    add_gradient_blocks,
     energy_block,
     mixed_block,
     run_threads,
@@ -49,7 +49,7 @@ def whole(case, h, threads=1):
         e = np.tril(energy_block(points, points, t, threads))
         energies.append(variance * (e + np.tril(e, -1).T))
         mixed.append(variance * mixed_block(points, points, t, threads))
-        add_gradient_block(gradients, points, points, t, variance, threads, 0)
+        add_gradient_blocks(gradients, [(points, points, t, variance)], threads, 0)
     gradients = np.tril(gradients)
     return energies, mixed, gradients + np.tril(gradients, -1).T
 
@@ -85,10 +85,10 @@ def test_they_are_symmetric_and_positive_semidefinite(case, h):
         k = energy_block(points, copy, t, 1)  # all of it, as these are not the same object
         np.testing.assert_allclose(k, k.T, rtol=1e-12)
         g = np.zeros((case.data.gradients.size,) * 2)
-        add_gradient_block(g, points, copy, t, 1.0, 1)
+        add_gradient_blocks(g, [(points, copy, t, 1.0)], 1)
         np.testing.assert_allclose(g, g.T, atol=1e-12 * np.abs(g).max())
         lower = np.zeros_like(g)
-        add_gradient_block(lower, points, points, t, 1.0, 1, 0)
+        add_gradient_blocks(lower, [(points, points, t, 1.0)], 1, 0)
         np.testing.assert_allclose(np.tril(lower), np.tril(g), atol=1e-13 * np.abs(g).max())
         both = np.block([[k, mixed_block(points, copy, t, 1)],
                          [mixed_block(points, copy, t, 1).T, g]])
@@ -146,7 +146,7 @@ def test_points_far_apart_have_no_covariance(make_case):
         np.testing.assert_allclose(np.tril(k), np.eye(len(k)), atol=1e-12)
         size = case.data.gradients.size
         g = np.zeros((size, size))
-        add_gradient_block(g, points, points, t, 1.0, 1, 0)
+        add_gradient_blocks(g, [(points, points, t, 1.0)], 1, 0)
         off = np.tril(g) * ~np.kron(np.eye(3, dtype=bool), np.ones((9, 9), dtype=bool))
         assert not off.any() and g.any()
 

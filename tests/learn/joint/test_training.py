@@ -5,7 +5,7 @@ import pytest
 
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.joint import training
-from ase_fflux.learn.joint.blocks import add_gradient_block, mixed_block
+from ase_fflux.learn.joint.blocks import add_gradient_blocks, mixed_block
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import JointSystem
@@ -285,7 +285,7 @@ def gradients_by(system, label):
         own, _, some = system.data.observed(a)
         how = system.theta[a], 1
         by_gradients = np.zeros((label.gradients.size, system.gradient_weights.size))
-        add_gradient_block(by_gradients, points, some, *how[:1], 1.0, 1)
+        add_gradient_blocks(by_gradients, [(points, some, *how[:1], 1.0)], 1)
         by_energies = mixed_block(own, points, *how)
         found = found + system.hyperparameters.variance[a] * (
             by_gradients @ system.gradient_weights.ravel()
