@@ -26,15 +26,20 @@ _ROWS = 64
 """Energies of a tile."""
 
 
-def run_threads(work: Callable[[int, int], object], rows: int, threads: int, triangle: bool):
+def run_threads(
+    work: Callable[[int, int], object], rows: int, threads: int, triangle: bool = False,
+    pieces_each: int = 8,
+):
     """Call work(first, last) over rows in threads; rows of a triangle grow in length.
+
+    Each thread gets some pieces, and more where it is done before the others.
 
     Returns
     -------
     list
         What the calls returned.
     """
-    pieces = 8 * threads if threads > 1 else 1
+    pieces = pieces_each * threads if threads > 1 else 1
     share = np.linspace(0.0, 1.0, pieces + 1)
     ends = np.unique(np.rint(rows * (np.sqrt(share) if triangle else share)).astype(int))
     ranges = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))

@@ -139,7 +139,7 @@ class JointFactor:
         self.schur.add_to_diagonal(noise)
         for x in self.mixed:
             self.schur.subtract_products(x)
-        self.schur.factorise()
+        self.schur.factorise(threads)
 
     def _coupling(self) -> Triangle:
         """Covariances of totals and gradients without noise; no label is in two panels."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from ase_fflux.learn.joint.blocks import run_threads
+
 _STRIP = 256
 """Rows of products that are made at once."""
 
@@ -57,8 +59,11 @@ class Triangle:
                 last = min(first + _STRIP, end)
                 panel[first - start : last - start, :last] -= x[:, first:last].T @ x[:, :last]
 
-    def factorise(self) -> None:
+    def factorise(self, threads: int = 1) -> None:
         """Put the lower Cholesky factor in the place of the matrix.
+
+        Threads share the rows of a panel, which depend on the panels above and not on each other:
+        they meet once in a panel, where those of OpenBLAS meet in every product.
 
         Raises
         ------
@@ -67,12 +72,20 @@ class Triangle:
         """
         above: list[np.ndarray] = []
         for panel, start in zip(self.panels, self.starts, strict=True):
-            for factor, left, (a, b) in zip(above, self.panels, self._ranges(), strict=False):
-                block = panel[:, a:b] - panel[:, :a] @ left[:, :a].T
-                panel[:, a:b] = blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1).T
             own = panel[:, start:]
+
+            def divide(first, last, panel=panel):
+                rows = panel[first:last]
+                for factor, left, (a, b) in zip(above, self.panels, self._ranges(), strict=False):
+                    block = rows[:, a:b] - rows[:, :a] @ left[:, :a].T
+                    rows[:, a:b] = blas.dtrsm(1.0, factor, block.T, trans_a=1, overwrite_b=1).T
+
+            def subtract(first, last, panel=panel, own=own, start=start):
+                own[first:last, :last] -= panel[first:last, :start] @ panel[:last, :start].T
+
             if start:
-                own -= panel[:, :start] @ panel[:, :start].T
+                run_threads(divide, len(panel), threads, pieces_each=1)
+                run_threads(subtract, len(panel), threads, pieces_each=1)
             above.append(cholesky(own, start).T)
 
     def half_solve(self, y: np.ndarray) -> np.ndarray:

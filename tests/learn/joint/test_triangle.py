@@ -27,8 +27,9 @@ def triangle(whole, ends):
 ENDS = [[1], [40], [40, 57], [10, 20, 30, 40, 57], [3, 300, 301, 641], [256, 512, 700]]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("ends", ENDS)
-def test_factor_solutions_and_inverse_are_those_of_the_whole_matrix(ends):
+def test_factor_solutions_and_inverse_are_those_of_the_whole_matrix(ends, threads):
     whole, n = matrix(ends[-1]), ends[-1]
     found, rng = triangle(whole, ends), np.random.default_rng(1)
     np.testing.assert_array_equal(found.diagonal(), np.diagonal(whole))
@@ -37,7 +38,7 @@ def test_factor_solutions_and_inverse_are_those_of_the_whole_matrix(ends):
     found.subtract_products(x)
     whole += np.diag(np.arange(n) / n) - x.T @ x
     np.testing.assert_allclose(np.tril(found.full()), np.tril(whole), rtol=0, atol=1e-14)
-    found.factorise()
+    found.factorise(threads)
     factor = np.linalg.cholesky(whole)
     np.testing.assert_allclose(np.tril(found.full()), factor, rtol=0, atol=1e-12)
     y = rng.normal(size=(n, 3))
