@@ -2,7 +2,8 @@
 
 Everything follows from a seed, so that an interrupted run can be continued where it stopped: the
 same call with ``skip`` yields the remaining geometries. Within an unfinished trajectory that means
-repeating its dynamics, which is deterministic with single-threaded forces.
+repeating its dynamics, which is deterministic with single-threaded forces. Where frames are kept
+with their momenta, the dynamics go on from the last one instead (``before``).
 """
 
 import logging
@@ -83,6 +84,7 @@ class Portion:
 def sample(
     conformers: Sequence[Atoms], source, portions: Sequence[Portion], count: int, seed: int, *,
     skip: int = 0, hessians: Sequence[np.ndarray] | None = None,
+    before: Sequence[Atoms] | None = None,
 ) -> Iterator[tuple[str, Atoms]]:
     """Geometries of all portions and conformers in turn, in proportion to their shares.
 
@@ -107,13 +109,16 @@ def sample(
     hessians : sequence of (3N, 3N) array, optional
         Second derivatives at the conformers (hartree/bohr^2); by default the source calculates
         what it needs.
+    before : sequence of Atoms, optional
+        The first geometries, as they were drawn: these are left out, and dynamics go on from the
+        last frames of them with other random numbers, nothing being repeated.
 
     Yields
     ------
     origin : str
         Tag of the portion.
     atoms : Atoms
-        Geometry, centred on its centre of mass.
+        Geometry, centred on its centre of mass, of dynamics with momenta.
 
     Raises
     ------
@@ -133,14 +138,20 @@ def sample(
         drawn[turns[-1]] += 1
     known: dict[int, np.ndarray] = dict(enumerate(hessians or ()))
     geometries: dict[int, Iterator[Atoms]] = {}
-    left_out = np.bincount(turns[:skip], minlength=len(streams))
+    skip = skip if before is None else len(before)
+    left_out = np.bincount(turns[:skip], minlength=len(streams)).tolist()
+    last = dict(zip(turns, before or (), strict=False))
     for turn in turns[skip:]:
         _, portion, conformer, stream = streams[turn]
         if turn not in geometries:
             if portion.kind == "md":
+                missing = int(drawn[turn])
+                if turn in last:
+                    stream = [*stream, left_out[turn]]
+                    missing, left_out[turn] = missing - left_out[turn], 0
                 frames = molecular_dynamics(
-                    conformer, source.engine, portion.temperature, int(drawn[turn]), seed=stream,
-                    stride_fs=portion.stride_fs,
+                    conformer, source.engine, portion.temperature, missing, seed=stream,
+                    stride_fs=portion.stride_fs, after=last.get(turn),
                 )
             else:
                 c = stream[2]
@@ -149,14 +160,15 @@ def sample(
                 frames = iter(normal_mode_displacements(
                     conformer, known[c], portion.temperature, int(drawn[turn]), seed=stream
                 ))
-            geometries[turn] = islice(frames, int(left_out[turn]), None)
+            geometries[turn] = islice(frames, left_out[turn], None)
         yield portion.origin, next(geometries[turn])
 
 
 def molecular_dynamics(
-    atoms: Atoms, engine, temperature: float, n_frames: int, *, seed, stride_fs: float = STRIDE
+    atoms: Atoms, engine, temperature: float, n_frames: int, *, seed, stride_fs: float = STRIDE,
+    after: Atoms | None = None,
 ) -> Iterator[Atoms]:
-    """Frames of a Langevin trajectory, one at a time.
+    """Frames of a Langevin trajectory with their momenta, one at a time.
 
     Translation and rotation are thermal like the vibrations (no constraint distorts the canonical
     distribution); frames are centred. Where a bond breaks or forms, a hydrogen bond between the
@@ -177,6 +189,8 @@ def molecular_dynamics(
         Seed of numpy's default generator.
     stride_fs : float
         Time between frames (fs).
+    after : Atoms, optional
+        A frame with momenta that it goes on from, without `EQUILIBRATION`.
 
     Raises
     ------
@@ -194,11 +208,15 @@ def molecular_dynamics(
         fixcm=False,
         rng=rng,
     )
-    _set_thermal_momenta(moving, temperature, rng)
+    frame = -round(EQUILIBRATION / stride_fs)
+    if after is None:
+        _set_thermal_momenta(moving, temperature, rng)
+    else:
+        moving.positions, frame = after.positions, 0
+        moving.set_momenta(after.get_momenta())
     steps = max(1, round(stride_fs / TIME_STEP))
     intact = moving.positions.copy()
     restarts = 0
-    frame = -round(EQUILIBRATION / stride_fs)
     while frame < n_frames:
         try:
             dynamics.run(steps)
@@ -217,7 +235,7 @@ def molecular_dynamics(
         moving.positions -= moving.get_center_of_mass()
         intact = moving.positions.copy()
         if frame >= 0:
-            yield Atoms(atoms.numbers, intact)
+            yield Atoms(atoms.numbers, intact, momenta=moving.get_momenta())
         frame += 1
 
 

@@ -5,12 +5,14 @@ as well; of it is taken what is V-optimal (`learn.joint.design`). Both are kept 
 folder:
 
 ==========  =====================================================================================
-pool.xyz    geometries of the pool
+pool.xyz    geometries of the pool, as they come, with momenta where they are of dynamics
+choice      length scales of the cheap engine
 choice.xyz  those that are chosen, in the order of choice; a longer choice begins with a shorter one
 ==========  =====================================================================================
 """
 
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from ase import Atoms
@@ -29,6 +31,8 @@ from ase_fflux.workflows.select import TARGET, process_of_source, select, therma
 POOL = 400
 """Geometries of a pool, at least; twice as many as labels where these are more."""
 
+_INTERVAL = 10.0
+"""Seconds of sampling that a killed run may lose."""
 _RESERVE = 10
 """Choices beyond the labels, for geometries that the source rejects."""
 _LEAST_TARGET = 40
@@ -100,8 +104,8 @@ class Designed:
             places = [*known, *(p for p in order if p not in set(known))]
             kept = []
             for place in places:
-                atoms = pool[place].copy()
-                atoms.info["pool_frame"] = place + 1
+                atoms = Atoms(pool[place].numbers, pool[place].positions)
+                atoms.info = {"origin": pool[place].info["origin"], "pool_frame": place + 1}
                 kept.append(atoms)
             with store.replacing(path) as partial:
                 write(partial, kept, format="extxyz")
@@ -116,23 +120,34 @@ class Designed:
         if len(pool) < size:
             drawn = sample(
                 [minimum.atoms for minimum in minima], self.source, self.portions, size,
-                self.settings.seed, skip=len(pool),
-                hessians=[minimum.hessian for minimum in minima],
+                self.settings.seed, hessians=[minimum.hessian for minimum in minima],
+                before=tuple(pool),
             )
+
+            def keep():
+                if pool:
+                    with store.replacing(path) as partial:
+                        write(partial, pool, format="extxyz")
+
+            kept = monotonic()
             with self.progress("geometries to choose from", size, len(pool)) as advance:
-                for origin, atoms in drawn:
-                    atoms.info["origin"] = origin
-                    pool.append(atoms)
-                    advance(1)
-            with store.replacing(path) as partial:
-                write(partial, pool, format="extxyz")
+                try:
+                    for origin, atoms in drawn:
+                        atoms.info["origin"] = origin
+                        pool.append(atoms)
+                        advance(1)
+                        if monotonic() - kept > _INTERVAL:
+                            keep()
+                            kept = monotonic()
+                finally:
+                    keep()
             pool = read(path, ":")
         return pool
 
     def _order(self, pool: list[Atoms], count: int) -> list[int]:
         process = process_of_source(
             self.source.engine, pool, seed=self.settings.seed, progress=self.progress,
-            workers=self.workers,
+            workers=self.workers, folder=self.folder / "choice",
         )
         size = TARGET
         while size > _LEAST_TARGET and (

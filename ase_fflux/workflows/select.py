@@ -8,6 +8,7 @@ the more so on geometries that it has chosen itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
@@ -183,9 +184,11 @@ def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
 
 def process_of_source(
     source: LabelSource, frames: Sequence[Atoms], *, seed: int = 0, progress=silent,
-    workers: int = 1,
+    workers: int = 1, folder: Path | None = None,
 ) -> Process:
     """What a cheap level knows of geometries: all are labelled, `SOURCE` of them searched.
+
+    What the search finds is kept in a folder, if one is given.
 
     Raises
     ------
@@ -201,7 +204,7 @@ def process_of_source(
     half = SOURCE // 2
     settings = JointSettings(sizes=(half, SOURCE), evaluations=(40, 12), seed=seed)
     trainer = JointTrainer(
-        dataset, minimum.positions / BOHR, JointTraining(settings, which="none")
+        dataset, minimum.positions / BOHR, JointTraining(settings, which="none"), folder
     )
     return Process(
         trainer.data, trainer.hyperparameters(progress), dataset.energies - minimum_energy,

@@ -314,7 +314,7 @@ def test_inputs_of_the_bundled_models_are_minima(name, formula, frames):
 def test_stride_of_a_portion_is_that_of_its_dynamics(monkeypatch):
     strides = []
 
-    def dynamics(atoms, engine, temperature, n_frames, *, seed, stride_fs):
+    def dynamics(atoms, engine, temperature, n_frames, *, seed, stride_fs, after):
         strides.append(stride_fs)
         return iter([atoms] * n_frames)
 
@@ -326,3 +326,32 @@ def test_stride_of_a_portion_is_that_of_its_dynamics(monkeypatch):
     portions = [Portion("md", 300.0, 0.5), Portion("md", 500.0, 0.5, 100.0)]
     assert len(list(sample([Atoms("H2", [[0, 0, 0], [0, 0, 1]])], Source(), portions, 4, 1))) == 4
     assert strides == [20.0, 100.0]
+
+
+def test_dynamics_go_on_from_frames_that_were_kept(both_hands, springs, short_equilibration):
+    portions = Portion("md", 300.0, 3), Portion("nm", 50.0, 2)
+    whole = list(sample(both_hands, springs, portions, 20, seed=3))
+    before = [atoms for _, atoms in whole[:12]]
+    hessians = [springs.hessian(atoms) for atoms in both_hands]
+    made = []
+    springs.calculator = lambda: made.append(SpringCalculator(springs)) or made[-1]
+    rest = list(sample(
+        both_hands, springs, portions, 20, seed=3, before=before, hessians=hessians
+    ))
+    assert [origin for origin, _ in rest] == [origin for origin, _ in whole[12:]]
+    for (origin, atoms), (_, same) in zip(rest, whole[12:], strict=True):
+        # displacements follow from the seed, dynamics go other ways
+        assert np.allclose(atoms.positions, same.positions) == origin.startswith("nm")
+        assert atoms.has("momenta") == origin.startswith("md")
+    # 41 evaluations between frames, and nothing else
+    frames = sum(origin.startswith("md") for origin, _ in rest)
+    assert sum(calculator.calls for calculator in made) == 41 * frames
+    energies = [springs.evaluate(atoms.positions)[0] for _, atoms in rest]
+    assert max(energies) < 40 * units.kB * 300.0
+    # a step later it is where its momenta take it
+    first = next(
+        molecular_dynamics(both_hands[0], springs, 300.0, 1, seed=1, stride_fs=0.5, after=before[0])
+    )
+    moved = before[0].positions + 0.5 * units.fs * before[0].get_velocities()
+    moved -= Atoms(first.numbers, moved).get_center_of_mass()
+    assert np.abs(first.positions - moved).max() < 2e-3

@@ -84,6 +84,47 @@ def test_a_build_labels_what_was_chosen_and_goes_on_after_an_interruption(tmp_pa
     assert len(after) == 24 and np.array_equal(after[:20], before)
 
 
+def test_an_interrupted_pool_goes_on(tmp_path, monkeypatch):
+    whole = sampling.sample
+
+    def stopped(*args, **options):
+        for number, drawn in enumerate(whole(*args, **options)):
+            if number == 33:
+                raise KeyboardInterrupt
+            yield drawn
+
+    pool, asked = tmp_path / "work" / "pool.xyz", []
+    monkeypatch.setattr(designed, "sample", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        water(tmp_path)
+    first = read(pool, ":")
+    assert len(first) == 33
+
+    def again(*args, before, **options):
+        asked.append(len(before))
+        return whole(*args, before=before, **options)
+
+    monkeypatch.setattr(designed, "sample", again)
+    # what the cheap engine says of the pool is searched once
+    monkeypatch.setattr(designed, "select", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        water(tmp_path)
+    found = read(pool, ":")
+    assert asked == [33] and len(found) == 70
+    for one, other in zip(first, found, strict=False):
+        assert np.array_equal(one.positions, other.positions)
+    kept = tmp_path / "work" / "choice" / "energies.npz"
+    searched = kept.stat().st_mtime_ns
+    monkeypatch.undo()
+    monkeypatch.setattr(choosing, "SOURCE", 16)
+    monkeypatch.setattr(designed, "POOL", 70)
+    process = designed.Designed(
+        tmp_path / "work", Dear(), LabelSettings(test_frames=4, seed=2), 20
+    )
+    assert len(process([], 20)) == 30
+    assert kept.stat().st_mtime_ns == searched
+
+
 def test_what_is_rejected_is_made_up_for(tmp_path):
     # of the labels, after those of the test
     with pytest.warns(UserWarning, match="rejected 1 geometries"):
