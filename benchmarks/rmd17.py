@@ -20,6 +20,7 @@ Seconds are those of all cores together (processor time); a force call is the me
 """
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,9 @@ import numpy as np
 from ase import Atoms
 from public_sets import ENERGY_MEV, FORCE_MEV, Rows, tested, trained
 
+from ase_fflux.base.store import write_text
 from ase_fflux.base.units import BOHR
+from ase_fflux.formats.bundle import read_bundle, write_bundle
 from ase_fflux.labels.importers.foreign import read_foreign
 from ase_fflux.labels.label import Dataset, dataset_of
 from ase_fflux.labels.tblite_source import GFN2
@@ -87,23 +90,40 @@ def gfn2(dataset: Dataset) -> Dataset:
     return replace(dataset_of(labels), atomic_energies=None, moments=None, dipoles=None)
 
 
-def cheap_model(training: Dataset, test: Dataset) -> tuple[MoleculeModel, dict]:
-    """A model of GFN2-xTB at the geometries of a training set, with its errors and those of
-    GFN2-xTB at the first geometries of a test set."""
+def cheap_model(
+    training: Dataset, test: Dataset, path: Path | None = None
+) -> tuple[MoleculeModel, dict]:
+    """A model of GFN2-xTB, with its errors and those of GFN2-xTB.
+
+    Parameters
+    ----------
+    training : Dataset
+        Its geometries are labelled.
+    test : Dataset
+        At the first geometries of it errors are found.
+    path : Path, optional
+        A bundle, beside which the errors are; both are taken as they are where they are there.
+    """
+    if path is not None and path.with_suffix(".json").exists():
+        return read_bundle(path), json.loads(path.with_suffix(".json").read_text())
     model, found = trained(gfn2(training), CHEAP)
     first = test.select(np.arange(min(CHEAP_TESTS, len(test))))
     itself = gfn2(first)
     energy = itself.energies - first.energies
-    return model, found | tested(model, itself) | {
+    found |= tested(model, itself) | {
         "level_energy_mae_mev": ENERGY_MEV * float(np.abs(energy - np.median(energy)).mean()),
         "level_force_mae_mev_per_angstrom":
             FORCE_MEV * float(np.abs(itself.gradients - first.gradients).mean()),
     }
+    if path is not None:
+        write_bundle(path, model)
+        write_text(path.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
+    return model, found
 
 
 def run(
     labels: np.ndarray, training: Dataset, test: Dataset, settings: JointSettings,
-    cheap: np.ndarray | None = None, memory: float | None = None,
+    cheap: np.ndarray | None = None, path: Path | None = None, memory: float | None = None,
 ) -> dict:
     """Errors, likelihood and times of one training.
 
@@ -117,12 +137,14 @@ def run(
         Of the search.
     cheap : int array, optional
         Frames of the training file whose geometries GFN2-xTB labels; default: no prior.
+    path : Path, optional
+        Where the model of GFN2-xTB is kept.
     memory : float, optional
         GB that the solution may use.
     """
     chosen, prior, row = training.select(labels), None, {}
     if cheap is not None:
-        model, found = cheap_model(training.select(cheap), test)
+        model, found = cheap_model(training.select(cheap), test, path)
         prior = prior_of(model, model.symbols, model.reference_geometry)
         row = {"prior_model": found}
     model, found = trained(chosen, settings, prior, memory)
@@ -181,6 +203,10 @@ def main() -> None:
         "--cheap", type=int, default=400, metavar="N", help="labels of the prior's level (400)"
     )
     parser.add_argument(
+        "--models", type=Path, metavar="DIR",
+        help="where models of that level are kept for further runs (--kernels)",
+    )
+    parser.add_argument(
         "--memory", type=float, metavar="GB", help="of a solution (half of the machine's)"
     )
     parser.add_argument(
@@ -206,6 +232,7 @@ def main() -> None:
                     found = run(
                         np.sort(order[:count]), training, test, settings,
                         None if cheap is None else np.sort(order[: max(count, cheap)]),
+                        chosen.models and chosen.models / f"{name}-{cheap}-{count}-{seed}.fflux",
                         chosen.memory,
                     )
                     key = {"molecule": name, "labels": count, "seed": seed, "cheap": cheap}
