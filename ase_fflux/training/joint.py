@@ -130,9 +130,9 @@ class JointTrainer:
         self.prior = prior = prior and fitted(prior, dataset, self.reference)
         if prior is not None:
             self._observed = difference(dataset, prior)
-            # length scales of the prior mean something where features are the same
-            if np.array_equal(self.symmetry.carried_alf(prior.here.alf), prior.here.alf):
-                self.alf = np.asarray(prior.here.alf)
+            # with frames as the prior has them, of each class the first atom's, its length scales
+            # mean something
+            self.alf = self.symmetry.carried_alf(prior.here.alf)
         self._few = FEW if prior is None or prior.analogue is None else FEW_OF_ANALOGUE
         if len(dataset) < FEW and prior is not None and self._scales() is None:
             raise TrainingError(
@@ -239,8 +239,8 @@ class JointTrainer:
 
     def _scales(self) -> tuple[list[np.ndarray], Form] | None:
         """Theta of the prior's energies for each class, and the form of its kernels; None where
-        they are of other features."""
-        if self.prior is None or not np.array_equal(self.alf, self.prior.here.alf):
+        it has none."""
+        if self.prior is None:
             return None
         shared = self.prior.model.shared
         if shared is None or not any(p.variance > 0 for p in shared.processes):

@@ -204,3 +204,24 @@ def test_other_bonds_and_conformers_are_refused(light, minimum, monkeypatch):
         prior_of(light, HEAVY, broken)
     with pytest.raises(TrainingError, match="or of one with other elements of the same groups"):
         prior_of(light, ("C", "O", "H", "H", "H"), heavy)
+
+
+def test_frames_that_do_not_correspond_are_carried():
+    """Of a renumbered prior no operation may make the frame of one carbon that of the other; its
+    length scales are taken all the same, those of the first atom of a class."""
+    rest = np.array([[x, 0, 0] for x in (-1.25, 1.25)] + [
+        [x, y, 0] for x in (-2.3, 2.3) for y in (-1.75, 1.75)
+    ])
+    x = rest + 0.1 * np.random.default_rng(1).normal(size=(10, 6, 3))
+    labels = springs("CCHHHH", rest, x)
+    trainer = JointTrainer(labels, rest, training("rbf"))
+    found = trainer.hyperparameters()
+    light = trainer.model("ethylene", trainer.solve(found), [])
+    place = np.array([0, 1, 2, 3, 5, 4])
+    other = replace(labels, geometries=x[:, place], gradients=labels.gradients[:, place])
+    prior = replace(prior_of(light, "CCHHHH", rest[place]), atoms=np.argsort(place))
+    heir = JointTrainer(other.select(slice(5)), rest[place], training("rbf"), prior=prior)
+    assert not np.array_equal(heir.alf, prior.here.alf)
+    scales, _ = heir._scales()
+    for mine, theirs in zip(scales, found.theta, strict=True):
+        np.testing.assert_allclose(sorted(mine), sorted(theirs), rtol=1e-9)
