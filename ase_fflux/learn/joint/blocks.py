@@ -135,12 +135,13 @@ def add_gradient_blocks(
     Parameters
     ----------
     out : (n' D, n D) array
+        With ``before``, of the columns up to the last row's own label.
     classes : sequence of (ClassPoints, ClassPoints, (C,) array, float)
         Rows, points, theta of columns and prior variance of each class.
     threads : int
     before : int, optional
-        Of rows that are labels ``before`` and following of the points, only the lower triangle by
-        labels is filled, and maybe more.
+        Number of the first row among the labels of the points, where rows are some of these in
+        their order: only the lower triangle by labels is filled, and maybe more.
     """
     tiles = _PairTiles(classes)
 
@@ -151,7 +152,8 @@ def add_gradient_blocks(
 
     if not classes:
         return
-    run_threads(work, classes[0][1].columns.shape[1], threads, False)
+    n = classes[0][1].columns.shape[1] if before is None else before + tiles.n_rows
+    run_threads(work, n, threads)
 
 
 class _PairTiles:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ase_fflux.learn.joint import blocks
 from ase_fflux.learn.joint.blocks import (
     add_gradient_blocks,
     energy_block,
@@ -95,6 +96,25 @@ def test_they_are_symmetric_and_positive_semidefinite(case, h):
         values = np.linalg.eigvalsh(both)
         assert values[0] > -1e-12 * values[-1]
         assert values[-1] > 1
+
+
+@pytest.mark.parametrize("size", [1, 700, 5000])
+def test_tiles_of_any_size_give_the_same(case, h, monkeypatch, size):
+    """Few numbers are tiles of one pair of labels."""
+    for before in (None, 0):
+        classes = [
+            (points, points, column_theta(points, theta), variance)
+            for points, theta, variance in zip(case.data.points, h.theta, h.variance, strict=True)
+        ]
+        expected, found = np.zeros((2, *(case.data.gradients.size,) * 2))
+        add_gradient_blocks(expected, classes, 1, before)
+        with monkeypatch.context() as patch:
+            patch.setattr(blocks, "PAIRS", size)
+            add_gradient_blocks(found, classes, 2, before)
+        low = np.tril if before == 0 else np.asarray
+        np.testing.assert_allclose(
+            low(found), low(expected), rtol=0, atol=1e-13 * np.abs(expected).max()
+        )
 
 
 def test_blocks_are_differences_of_the_kernel(case, h, central_differences):

@@ -6,6 +6,7 @@ import pytest
 
 from ase_fflux.learn.joint import system as system_module
 from ase_fflux.learn.joint.left_out import LeftOut
+from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.system import JointSystem, panel_ends
 from ase_fflux.learn.joint.triangle import Triangle
 
@@ -97,7 +98,8 @@ def test_panels_of_any_size_give_weights_likelihood_and_errors_of_dense_matrices
 ):
     case = make_case("fluoromethane", 7, **options)
     h = made_up_hyperparameters(case.data)
-    whole = JointSystem(case.data, h)
+    whole, likelihood = JointSystem(case.data, h), JointLikelihood(case.data)
+    _, slope = likelihood.value_and_gradient(likelihood.pack(h))
     monkeypatch.setattr(system_module, "_WHOLE", 0)
     monkeypatch.setattr(system_module, "_PANEL", panel)
     parts = JointSystem(case.data, h, threads=2)
@@ -111,6 +113,8 @@ def test_panels_of_any_size_give_weights_likelihood_and_errors_of_dense_matrices
     ])
     np.testing.assert_allclose(found, weights, rtol=0, atol=1e-8 * np.abs(weights).max())
     assert parts.negative_log_likelihood == pytest.approx(value, rel=1e-9)
+    _, found = likelihood.value_and_gradient(likelihood.pack(h))
+    np.testing.assert_allclose(found, slope, rtol=0, atol=1e-8 * np.abs(slope).max())
     labels = case.data.with_gradient[:3]
     if not len(labels):
         return

@@ -5,7 +5,7 @@ import pytest
 
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.forcefield import ForceField
-from ase_fflux.learn.joint import uncertainty
+from ase_fflux.learn.joint import system, uncertainty
 from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import solve
@@ -431,3 +431,19 @@ def test_equivalent_geometries_have_one_energy():
     assert covariance[0] == pytest.approx(covariance[1], rel=1e-6)
     assert covariance[0, 0] == pytest.approx(covariance[0, 1], rel=1e-6)
     assert covariance[2, 2] != pytest.approx(covariance[0, 0], rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, dict(with_energies=[1, 2], with_total=[0, 2, 3])])
+def test_panels_of_a_large_model_give_the_same(monkeypatch, options):
+    model = make("CH3F", **options)
+    whole = Posterior(model)
+    monkeypatch.setattr(system, "_WHOLE", 0)
+    monkeypatch.setattr(system, "_PANEL", 10)
+    parts, x = Posterior(model), query(model)
+    assert len(parts.factor.schur.panels) > 3
+    assert parts.scale == pytest.approx(whole.scale, rel=1e-8)
+    assert parts.energy_scale == pytest.approx(whole.energy_scale, rel=1e-8)
+    np.testing.assert_allclose(
+        parts.covariance(x)[0], whole.covariance(x)[0], rtol=0,
+        atol=1e-9 * np.abs(whole.covariance(x)[0]).max(),
+    )
