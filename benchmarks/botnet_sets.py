@@ -5,10 +5,10 @@
 The folder holds acac/ and 3bpa/ of davkovacs/BOTNet-datasets (Kovacs et al., J. Chem. Theory
 Comput. 17, 7696 (2021); Batatia et al., arXiv 2205.06643). Training on frames at 300 K alone: all
 500, or some drawn at random; settings those of `fflux train --gradients`, of which fewer kernels
-may be tried (--kernels). Errors are root mean square ones over all frames of a test set. The test
-files of 3BPA are not in that folder: frames of train_mixedT.xyz at each temperature serve, of which
-those are left out that are in the training file. What stands in the JSON file is not computed
-again.
+(--kernels) and shorter ladders (--sizes) may be tried. Errors are root mean square ones over all
+frames of a test set. The test files of 3BPA are not in that folder: frames of train_mixedT.xyz at
+each temperature serve, of which those are left out that are in the training file. What stands in
+the JSON file is not computed again.
 
 Seconds are those of all cores together (processor time); a force call is the median of the test.
 """
@@ -75,24 +75,33 @@ def main() -> None:
         "--kernels", nargs="+", choices=list(FORMS), default=list(FORMS),
         help="of which one is chosen as by fflux train",
     )
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[30, 60, 120], metavar="N",
+        help="labels of the search and of the rungs after it (30 60 120)",
+    )
     parser.add_argument("--memory", type=float, metavar="GB", help="that a solution may use")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures of this and other runs")
     chosen = parser.parse_args()
-    settings = JointSettings(forms=tuple(FORMS[name] for name in chosen.kernels))
-    rows = Rows(chosen.json, ("set", "labels", "kernels"))
+    usual = JointSettings()
+    settings = JointSettings(
+        forms=tuple(FORMS[name] for name in chosen.kernels), sizes=tuple(chosen.sizes),
+        evaluations=usual.evaluations[: len(chosen.sizes)],
+    )
+    rows = Rows(chosen.json, ("set", "labels", "kernels", "sizes"))
     print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}", flush=True)
     for name in chosen.sets:
         training, tests = sets(chosen.folder, name)
         for count in chosen.labels:
-            row = rows.get(name, count, chosen.kernels)
+            row = rows.get(name, count, chosen.kernels, chosen.sizes)
             if row is None:
                 labels = np.random.default_rng(0).permutation(len(training))[:count]
                 model, found = trained(
                     training.select(np.sort(labels)), settings, memory=chosen.memory
                 )
                 tests_found = {t: tested(model, d) | {"frames": len(d)} for t, d in tests.items()}
-                key = {"set": name, "labels": count, "kernels": chosen.kernels}
-                row = rows.add(key | found | {"tests": tests_found})
+                key = {"set": name, "labels": count}
+                searched = {"kernels": chosen.kernels, "sizes": chosen.sizes}
+                row = rows.add(key | searched | found | {"tests": tests_found})
             for line in cells(row):
                 print(f"| {' | '.join(line)} |", flush=True)
 

@@ -72,8 +72,8 @@ CHEAP_COLUMNS = (
     "force (meV/A)", "MACE", "ratio", "GFN2's model to GFN2 (meV, meV/A)",
     "GFN2 to the test file (meV, meV/A)", "training (s)", "force call (ms)",
 )
-CHEAP = JointSettings(forms=(FORMS["rbf-inverse"],), sizes=(30, 60), evaluations=(60, 20))
-"""Search of the model of GFN2-xTB: one kernel, and a shorter ladder; its labels are many."""
+CHEAP = JointSettings(forms=(FORMS["rbf-inverse"],), sizes=(30,), evaluations=(60,))
+"""Search of the model of GFN2-xTB: one kernel, and the source alone; its labels are many."""
 CHEAP_TESTS = 100
 """Test geometries that it is tested at."""
 
