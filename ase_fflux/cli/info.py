@@ -182,6 +182,7 @@ def _shared(model, labels) -> list[str]:
     return [
         f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
         *(f"kernel of the energies: {form}" for form in sorted(forms)),
+        *([f"beside the atoms: {len(shared.terms)} terms of distances"] if shared.terms else []),
         *_noise_levels(shared), *aligned(rows), "",
     ]
 

@@ -99,8 +99,9 @@ def add_joint_kernel(parser, what: str) -> None:
     parser.add_argument(
         "--joint-kernel", choices=list(FORMS), metavar="FORM",
         help=f"{what} of the energies: rbf (squared exponential, the only one that .model files "
-        "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as 1/R "
-        "(default: of these the most likely)",
+        "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as "
+        "1/R; for labels without atomic energies also each of them with -terms, terms of distances "
+        "beside the atoms (default: the most likely, with terms where atomic energies are latent)",
     )
 
 

@@ -9,6 +9,7 @@ from ase_fflux.base.jit import njit
 from ase_fflux.base.threads import run, slices
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
+from ase_fflux.forcefield.terms import add_terms, pack_terms
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
 
@@ -61,13 +62,15 @@ class Species:
         self.n_moments, self._charge = n_moments(model.rank), model.of_moments.charge
         self.prior = None if model.prior is None else Species(model.prior.here)
         self.energies = pack(model.alf, model.processes, {ENERGY: 0})
+        self.terms = pack_terms(model.terms) if model.terms else None
         self.moments = self._packed(self.n_moments)
         self._moments = {self.n_moments: self.moments}
 
     @property
     def flops(self) -> int:
         """Operations that the energies of a molecule take at least, see `Pack.flops`."""
-        return self.energies.flops + (0 if self.prior is None else self.prior.flops)
+        parts = (self.energies, self.terms, self.prior)
+        return sum(part.flops for part in parts if part is not None)
 
     def _packed(self, n: int):
         """Processes of the first n moments."""
@@ -101,6 +104,8 @@ class Species:
         seeds += 1.0  # np.ones takes longer
         swept = self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient,
                           threads=threads)
+        if self.terms is not None:
+            self._add_terms(coordinates, swept.values, gradient, threads)
         if self.prior is None:
             return swept
         below = self.prior.add_energies(coordinates, atoms, numbers, gradient, threads)
@@ -108,6 +113,16 @@ class Species:
             swept.values + below.values, swept.frames,
             np.maximum(swept.exponents, below.exponents),
         )
+
+    def _add_terms(self, coordinates, values, gradient, threads) -> None:
+        """`terms.add_terms` of all molecules, in equal shares of the atoms."""
+        totals = np.zeros(len(coordinates))
+        run(
+            lambda part: add_terms(
+                coordinates[part], self.terms.arrays, totals[part], gradient[part]
+            ), zip(slices(len(coordinates), threads)), threads,
+        )
+        values += (totals / coordinates.shape[1])[:, None, None]
 
     def distances(self, coordinates, atoms, numbers) -> np.ndarray:
         """(M,) sum over atoms of the smallest exponent to a training point."""

@@ -74,6 +74,17 @@ Version 6, trained on top of a prior; the rest as in version 5:
 ``prior_minima.npy``
     Of an analogue: (2, N, 3), its minimum in its own order of atoms, and that of this molecule.
 
+Version 7, with terms of distances beside the atoms; the rest as in version 6, but that ``prior``
+may be null:
+
+``terms``, in the header
+    For each its ``pairs`` (m members of C pairs of atoms), ``views`` (V orders of these columns
+    that are images, the identity first), ``tie`` (C numbers of thetas), ``variance`` (hartree^2)
+    and ``rational``; see `ase_fflux.model.terms`.
+``term_<t>_theta.npy``, ``term_<t>_check.npy``
+    Of term t: theta (C,) of the inverse distances (bohr^2), and what it adds to the energies of the
+    first k <= `CHECKED` labels (hartree).
+
 The version written is the lowest that holds the model. Training targets are not stored,
 `GaussianProcess.targets` recovers them where that is possible. The same content gives the same
 bytes.
@@ -82,7 +93,6 @@ bytes.
 import io
 import json
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +163,10 @@ def bundle_content(model: MoleculeModel) -> bytes:
         if model.shared.totals is not None:
             version = 4
         if _tells_forms(model):
-            version = 5 if model.prior is None else 6
+            version = 7 if model.terms else 5 if model.prior is None else 6
+            if version == 7:
+                content["prior"] = None
+                content["terms"] = _terms(model, arrays)
         if version > 3:
             content["moment_geometries"] = model.shared.moment_geometries is not None
     if model.prior is not None:
@@ -192,8 +205,8 @@ def bundle_content(model: MoleculeModel) -> bytes:
 
 
 def _tells_forms(model: MoleculeModel) -> bool:
-    """Whether forms are told: those of a model on top of a prior always are."""
-    return model.prior is not None or any(
+    """Whether forms are told: those of a model with terms or on top of a prior always are."""
+    return model.prior is not None or bool(model.terms) or any(
         process.kernel.form != USUAL for process in model.shared.processes
     )
 
@@ -229,7 +242,7 @@ def _own_processes(model: MoleculeModel, arrays: dict) -> dict:
 
 
 def _shared(model: MoleculeModel, arrays: dict) -> dict:
-    """The same for versions 2 to 6."""
+    """The same for versions 2 to 7."""
     shared = model.shared
     formed = _tells_forms(model)
     totals = {"totals": None} if formed else {}
@@ -250,7 +263,8 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
         processes.append({
             "atoms": list(map(int, process.atoms.atoms)), "properties": list(process.properties),
             "noise": float(process.noise), "variance": float(process.variance),
-            **(asdict(process.kernel.form) if formed else {}),
+            **({"inverse": process.kernel.form.inverse, "rational": process.kernel.form.rational}
+               if formed else {}),
         })
     return {
         "symmetry": {
@@ -262,6 +276,20 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
         "source": None if shared.source is None else np.asarray(shared.source).tolist(),
         "gradients": shared.gradient_weights is not None, "processes": processes, **totals,
     }
+
+
+def _terms(model: MoleculeModel, arrays: dict) -> list[dict]:
+    """What version 7 has of terms."""
+    found = []
+    for t, (process, term) in enumerate(zip(model.shared.terms, model.terms, strict=True)):
+        arrays[f"term_{t}_theta"] = process.theta
+        arrays[f"term_{t}_check"] = term.energies(model.geometries[:CHECKED])
+        found.append({
+            "pairs": process.term.pairs.tolist(), "views": process.term.view_column.tolist(),
+            "tie": process.term.tie.tolist(), "variance": process.variance,
+            "rational": process.rational,
+        })
+    return found
 
 
 def _add_process(arrays: dict, g: int, gp: GaussianProcess, weights, checked) -> None:

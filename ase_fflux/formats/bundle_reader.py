@@ -19,10 +19,11 @@ from ase_fflux.model.prior import Prior
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import AtomClass, Symmetry
+from ase_fflux.model.terms import DistanceTerm, MoleculeTerm, TermProcess
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
-VERSION = 6
+VERSION = 7
 """The newest that is read and written."""
 CHECKED = 3
 """Labels whose predictions are repeated on reading."""
@@ -167,7 +168,7 @@ class BundleReader:
                  f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
-        """A model of version 2 to 6."""
+        """A model of version 2 to 7."""
         header = self.header
         _require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
@@ -193,8 +194,10 @@ class BundleReader:
             symmetry, processes, gradient_weights,
             self.noise("energy_noise", "noise of the energies"),
             self.noise("gradient_noise", "noise of the gradients"), self.source(),
-            moment_geometries, self.totals(),
+            moment_geometries, self.totals(), self.terms(symmetry),
         )
+        _require(not shared.terms or shared.latent and gradient_weights is not None,
+                 "there are terms beside atoms whose energies are not latent")
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
             header["provenance"], self.charge, self.prior(),
@@ -204,11 +207,64 @@ class BundleReader:
             self.check_predictions(
                 g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
             )
+        for t, term in enumerate(model.terms):
+            self.check_term(t, term)
         return model
+
+    def terms(self, symmetry: Symmetry) -> tuple[TermProcess, ...]:
+        """Terms of distances beside the atoms."""
+        if self.header["version"] < 7:
+            return ()
+        return tuple(
+            self.term(t, entry, symmetry) for t, entry in enumerate(self.header["terms"])
+        )
+
+    def term(self, t: int, entry: dict, symmetry: Symmetry) -> TermProcess:
+        """Term t, under all operations the same."""
+        pairs, views, tie = (np.array(entry[name]) for name in ("pairs", "views", "tie"))
+        wrong = f"term {t} is of no distances of the molecule"
+        _require(pairs.ndim == 3 and pairs.shape[2] == 2 and pairs.size > 0
+                 and pairs.dtype.kind == "i", wrong)
+        c = pairs.shape[1]
+        _require(bool(((pairs >= 0) & (pairs < self.n_atoms)).all())
+                 and bool((pairs[..., 0] != pairs[..., 1]).all()), wrong)
+        _require(views.ndim == 2 and views.dtype.kind == "i" and tie.dtype.kind == "i"
+                 and tie.shape == (c,) and np.array_equal(np.sort(views), [range(c)] * len(views)),
+                 f"the images of term {t} are wrong")
+
+        def sets(members):
+            images = np.sort(members, axis=-1)[:, views]
+            return {tuple(map(tuple, image)) for member in images.tolist() for image in member}
+
+        own = sets(pairs)
+        _require(all(sets(p[pairs]) == own for p in symmetry.permutations),
+                 f"term {t} does not have the symmetry of the molecule")
+        theta = self.array(f"term_{t}_theta", (c,))
+        _require(bool((theta > 0).all()) and all(
+            np.array_equal(theta, theta[view]) for view in views
+        ), f"theta of term {t} are wrong")
+        _require(type(entry["rational"]) is bool, f"the kernel of term {t} is wrong")
+        return TermProcess(
+            DistanceTerm(pairs, views, tie), theta,
+            self.not_negative(entry["variance"], f"variance of term {t}"), entry["rational"],
+        )
+
+    def check_term(self, t: int, term: MoleculeTerm) -> None:
+        """What term t adds to the first labels is what was stored with it."""
+        found = term.energies(self.geometries[:CHECKED])
+        check = self.array(f"term_{t}_check", found.shape)
+        slopes = np.abs(term.gp.derivative_weights[0]) @ (1 + 2 * term.gp.kernel.theta)
+        size = np.abs(term.gp.weights).sum() + slopes.sum()
+        bound = 10 * ROUNDING * (1 + size * term.pairs.shape[0] * len(term.view_column))
+        off = np.abs(found - check).max()
+        _require(off <= bound, f"term {t}: predictions stored with the model are not reproduced "
+                 f"(off by {off:.1e})")
 
     def prior(self) -> Prior | None:
         """What the model stands on top of."""
-        if self.header["version"] < 6:
+        if self.header["version"] < 6 or (
+            self.header["version"] > 6 and self.header["prior"] is None
+        ):
             return None
         content, bundle = self.header["prior"], self.archive.read(PRIOR)
         _require(hashlib.sha256(bundle).hexdigest() == content["sha256"],
@@ -297,7 +353,7 @@ class BundleReader:
     def shared_process(
         self, g: int, entry: dict, classes: dict[tuple[int, ...], AtomClass]
     ) -> SharedProcess:
-        """Process g of version 2 to 6."""
+        """Process g of version 2 to 7."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
         _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")

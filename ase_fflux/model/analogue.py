@@ -23,6 +23,7 @@ from ase_fflux.model.kernels import Kernel, azimuths, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import transformed
+from ase_fflux.model.terms import MoleculeTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ def mapped(
         processes=tuple(
             replace(p, properties=(ENERGY,), gp=maps[id(p.gp)]) for p in energies
         ),
+        terms=tuple(_mapped_term(term, light, analogue) for term in model.terms),
     )
 
 
@@ -96,6 +98,14 @@ def _scale_and_shift(
             turn = np.where(azimuths(len(a)), (b - a + np.pi) % (2 * np.pi) - np.pi, b - a)
             turns.append(np.where(radial, 0.0, turn))
     return np.exp(np.mean(logs, axis=0)), np.mean(turns, axis=0)
+
+
+def _mapped_term(term: MoleculeTerm, light: np.ndarray, analogue: Analogue) -> MoleculeTerm:
+    """A term whose inverse distances are those of the light molecule times a factor each, a mean
+    over all members in all their images."""
+    one, other = (term.columns(x[None])[:, 0] for x in (light, analogue.heavy))
+    logs = np.log(other / one)[:, term.view_column].mean(axis=(0, 1))
+    return replace(term, gp=_mapped(term.gp, np.exp(logs), 0.0, analogue.factor, 0))
 
 
 def _mapped(gp, scale, shift, factor, output) -> GaussianProcess:

@@ -11,7 +11,7 @@ which resolves what is near and lets go of what is far, and the kernel may fall 
 quadratic, a mixture of length scales, in place of the exponential.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -31,14 +31,19 @@ class Form:
         Whether it falls as the rational quadratic kernel (1 + e / 2)^-2 in place of exp(-e)
         (Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 4.19,
         of alpha = 2).
+    terms : bool
+        Whether terms of distances stand beside the atoms (`ase_fflux.model.terms`), their kernels
+        falling alike; for latent atomic energies alone.
     """
 
     inverse: bool = False
     rational: bool = False
+    terms: bool = False
 
     def __str__(self) -> str:
         family = "rational quadratic of exponent 2" if self.rational else "exponential (RBF)"
-        return f"{family}, distances as {'1/R' if self.inverse else 'R'}"
+        beside = ", terms of distances beside the atoms" if self.terms else ""
+        return f"{family}, distances as {'1/R' if self.inverse else 'R'}{beside}"
 
     def value(self, exponent: np.ndarray) -> np.ndarray:
         """k of exponents."""
@@ -159,11 +164,13 @@ def azimuths(n_features: int) -> np.ndarray:
     return (h > 3) & (h % 3 == 0)
 
 
-FORMS = {
+OF_ATOMS = {
     "rbf": USUAL, "rbf-inverse": Form(inverse=True), "rq": Form(rational=True),
     "rq-inverse": Form(inverse=True, rational=True),
 }
-"""Forms of kernels that trainings on gradients choose from."""
+FORMS = OF_ATOMS | {f"{name}-terms": replace(form, terms=True) for name, form in OF_ATOMS.items()}
+"""Forms of kernels that trainings on gradients choose from: those with terms where atomic energies
+are latent, the others where labels have them."""
 
 KERNELS = {"periodic": Kernel.periodic_on_phi, "rbf": Kernel.plain}
 """Kernels that can be trained, made from theta (F,)."""

@@ -9,6 +9,7 @@ from ase_fflux.model.frames import features
 from ase_fflux.model.multipoles import MOMENT_NAMES
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, transformed
+from ase_fflux.model.terms import MoleculeTerm
 
 if TYPE_CHECKING:  # which stands on this file
     from ase_fflux.model.prior import Prior
@@ -97,6 +98,8 @@ class MoleculeModel:
     prior : Prior, optional
         The model that this one was trained on top of: energies are the sum of both, moments are
         the prior's where ``processes`` have none.
+    terms : tuple of MoleculeTerm
+        Parts of the energy that belong to no atom; every atom is given the same share.
     """
 
     name: str
@@ -109,6 +112,7 @@ class MoleculeModel:
     shared: Shared | None = None
     charge: int | None = None
     prior: "Prior | None" = None
+    terms: tuple[MoleculeTerm, ...] = ()
 
     def __repr__(self) -> str:
         moments = f"moments to rank {self.rank}" if self.rank >= 0 else "no moments"
@@ -201,6 +205,10 @@ def shared_model(
     return MoleculeModel(
         name, symbols, alf, tuple(processes), reference_geometry, geometries, provenance or {},
         shared, charge, prior,
+        () if shared.totals is None else tuple(
+            term.expand(geometries, shared.totals.weights, shared.gradient_weights)
+            for term in shared.terms
+        ),
     )
 
 

@@ -99,6 +99,7 @@ def renumbered(model: MoleculeModel, atoms: np.ndarray) -> MoleculeModel:
         geometries=None if model.geometries is None else model.geometries[:, place],
         shared=None,
         prior=None if prior is None else replace(prior, atoms=atoms[prior.atoms]),
+        terms=tuple(term.renumbered(atoms) for term in model.terms),
     )
 
 

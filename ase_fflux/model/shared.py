@@ -13,6 +13,7 @@ from ase_fflux.model.frames import feature_jacobians, features
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.symmetry import AtomClass, Symmetry, polar_angles, reflection_signs
+from ase_fflux.model.terms import TermProcess
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +150,8 @@ class Shared:
         Geometries (bohr), beside those of the n labels, that moments alone are trained on.
     totals : Totals, optional
         What was trained on total energies; without it, every label had atomic energies.
+    terms : tuple of TermProcess
+        Parts of the energy that belong to no atom, where atomic energies are latent.
     """
 
     symmetry: Symmetry
@@ -159,6 +162,7 @@ class Shared:
     source: np.ndarray | None = None
     moment_geometries: np.ndarray | None = None
     totals: Totals | None = None
+    terms: tuple[TermProcess, ...] = ()
 
     @property
     def latent(self) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import primitive_neighbor_list
 from ase.symbols import Symbols
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 from scipy.spatial import cKDTree
 
 from ase_fflux.base.errors import GeometryError, TopologyError
@@ -61,6 +61,18 @@ def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
     check_geometry(numbers, positions)
     pairs, shifts, _ = contacts(numbers, positions, Lattice(cell, pbc), scale)
     return pairs, shifts
+
+
+def bonds_between(numbers, positions) -> np.ndarray:
+    """(n, n) int number of bonds on the shortest path between atoms, n where there is none.
+
+    Parameters and errors as of `bonds`, without a cell.
+    """
+    pairs, _ = bonds(numbers, positions)
+    n = len(numbers)
+    graph = csr_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(n, n))
+    steps = shortest_path(graph, directed=False, unweighted=True)
+    return np.where(np.isfinite(steps), steps, n).astype(int)
 
 
 _FARTHEST = 1e9

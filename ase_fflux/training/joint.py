@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from ase.symbols import symbols2numbers
 
 from ase_fflux.base import store
 from ase_fflux.base.errors import FFLUXWarning, TrainingError
@@ -26,6 +27,8 @@ from ase_fflux.model.molecule import MoleculeModel, shared_model
 from ase_fflux.model.prior import Prior
 from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import symmetry_and_frames
+from ase_fflux.model.terms import distance_terms
+from ase_fflux.topology.graphs import bonds_between
 from ase_fflux.training.checkpoints import fingerprint
 from ase_fflux.training.dipoles import dipole_processes
 from ase_fflux.training.jobs import run_jobs
@@ -144,6 +147,10 @@ class JointTrainer:
         self.memory = training.memory
         if self.memory is None:
             self.memory = round(SHARE * memory_of_machine() / 1e9, 1)
+        self._terms = distance_terms(
+            dataset.symbols, bonds_between(symbols2numbers(dataset.symbols), self.reference),
+            self.symmetry,
+        )
         self.data = self.observations(np.arange(len(dataset)))
         self.steps: tuple[Step, ...] = ()
         self.from_dipoles: dict = {}
@@ -157,6 +164,7 @@ class JointTrainer:
         return joint_data(
             d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
             source=None if self.source is None else self.source[labels], totals=d.energies,
+            terms=self._terms if dataset.atomic_energies is None else (),
         )
 
     @property
@@ -302,6 +310,7 @@ class JointTrainer:
             Totals(
                 energies.total_weights, tuple(h.total_noise.tolist()), energies.with_energies
             ),
+            energies.terms,
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,
@@ -349,9 +358,10 @@ def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, .
     """
     with store.told(path.parent, "made"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"theta": h.theta} | {name: getattr(h, name) for name in _NOISE}
+    arrays = {"theta": np.concatenate(h.theta)} | {name: getattr(h, name) for name in _NOISE}
     store.write_checkpoint(path, trained_on, arrays, {
-        "form": asdict(h.form), "steps": [asdict(step) for step in steps],
+        "form": asdict(h.form), "features": [len(theta) for theta in h.theta],
+        "steps": [asdict(step) for step in steps],
     })
 
 
@@ -363,9 +373,8 @@ def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...
         return None
     if written_for != trained_on:
         return None
+    theta = np.split(arrays["theta"], np.cumsum(record["features"])[:-1])
     return (
-        Hyperparameters(
-            list(arrays["theta"]), *(arrays[name] for name in _NOISE), Form(**record["form"])
-        ),
+        Hyperparameters(theta, *(arrays[name] for name in _NOISE), Form(**record["form"])),
         tuple(Step(**step) for step in record["steps"]),
     )

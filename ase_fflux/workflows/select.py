@@ -175,6 +175,7 @@ def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
     data = joint_data(
         geometries[:, order], None, np.zeros(geometries.shape), np.asarray(model.alf),
         model.shared.symmetry, totals=np.zeros(len(geometries)),
+        terms=[process.term for process in model.shared.terms],
     )
     return Process(
         data, posterior.hyperparameters, energies - reference, f"model {model.name}",

@@ -1,13 +1,20 @@
 """Labels as the joint process observes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
-from ase_fflux.learn.joint.points import ClassPoints, class_points, internal_directions
+from ase_fflux.learn.joint.points import (
+    ClassPoints,
+    class_points,
+    internal_directions,
+    term_points,
+)
 from ase_fflux.model.kernels import USUAL, Form
 from ase_fflux.model.symmetry import AtomClass, Symmetry
+from ase_fflux.model.terms import DistanceTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +29,7 @@ class JointData:
     classes : list of AtomClass
         Atoms that share processes.
     points : list of ClassPoints
-        Of each class, at all labels.
+        Of each class, at all labels; then of each term, where the form of the kernels has terms.
     energies : list of (m, n) arrays
         Atomic energies of each class.
     directions : (n, 3N, D) array
@@ -39,6 +46,10 @@ class JointData:
         Total energies; None where no label's is observed.
     with_total : (t,) int array
         Labels whose total energies are observed, ascending.
+    terms : tuple of DistanceTerm
+        That may stand beside the atoms.
+    term_points : tuple of ClassPoints
+        Of each term, at all labels, whether the form has terms or not.
     """
 
     classes: list[AtomClass]
@@ -51,6 +62,8 @@ class JointData:
     with_energies: np.ndarray
     totals: np.ndarray | None
     with_total: np.ndarray
+    terms: tuple[DistanceTerm, ...] = ()
+    term_points: tuple[ClassPoints, ...] = ()
 
     def __len__(self) -> int:
         return len(self.directions)
@@ -66,7 +79,13 @@ class JointData:
     @property
     def n_atoms(self) -> int:
         """Number of atoms N."""
-        return sum(len(p.columns) for p in self.points)
+        return sum(len(c.atoms) for c in self.classes)
+
+    @property
+    def ties(self) -> list[np.ndarray]:
+        """(F,) of each class and term: features of the same number have one theta."""
+        used = self.terms if self.form.terms else ()
+        return [np.unique(c.tie, return_inverse=True)[1] for c in (*self.classes, *used)]
 
     @property
     def with_both(self) -> np.ndarray:
@@ -84,10 +103,21 @@ class JointData:
         return self.points[0].form
 
     def in_form(self, form: Form) -> "JointData":
-        """The same observations for kernels of another form."""
+        """The same observations for kernels of another form.
+
+        Raises
+        ------
+        TrainingError
+            Terms where atomic energies are observed, which are those of the atoms alone.
+        """
         if form == self.form:
             return self
-        return replace(self, points=[points.in_form(form) for points in self.points])
+        if form.terms and not self.latent:
+            raise TrainingError(
+                "kernels with terms are for total energies alone: these labels have atomic energies"
+            )
+        points = [*self.points[: len(self.classes)], *(self.term_points if form.terms else ())]
+        return replace(self, points=[p.in_form(form) for p in points])
 
     def select(self, labels: np.ndarray) -> "JointData":
         """Some of the labels (int array)."""
@@ -101,7 +131,8 @@ class JointData:
             self.classes, [p.select(labels) for p in self.points],
             [e[:, labels] for e in self.energies], self.directions[labels],
             self.gradients[labels], with_gradient, self.source[labels], with_energies,
-            None if self.totals is None else self.totals[labels], with_total,
+            None if self.totals is None else self.totals[labels], with_total, self.terms,
+            tuple(p.select(labels) for p in self.term_points),
         )
 
     def observed(self, a: int) -> tuple[ClassPoints, ClassPoints, ClassPoints]:
@@ -131,6 +162,7 @@ def joint_data(
     with_energies: np.ndarray | None = None,
     with_total: np.ndarray | None = None,
     form: Form = USUAL,
+    terms: Sequence[DistanceTerm] = (),
 ) -> JointData:
     """Observations of labels.
 
@@ -156,6 +188,8 @@ def joint_data(
         noise of these then cancels in the total (`joint.system`).
     form : Form
         Of the kernels.
+    terms : sequence of DistanceTerm
+        Which may stand beside the atoms where no label has atomic energies.
 
     Raises
     ------
@@ -193,13 +227,15 @@ def joint_data(
         atomic_energies = np.zeros((n, n_atoms))
     if gradients is None:
         gradients = np.zeros((n, n_atoms, 3))
+    terms = () if len(with_energies) else tuple(terms)
     return JointData(
         classes,
-        [class_points(geometries, directions, alf, atoms, form) for atoms in classes],
+        [class_points(geometries, directions, alf, atoms) for atoms in classes],
         [np.ascontiguousarray(atomic_energies[:, atoms.atoms].T) for atoms in classes],
         directions,
         np.einsum("ix,ixd->id", gradients.reshape(n, -1), directions),
         with_gradient,
         np.zeros(n, dtype=int) if source is None else np.asarray(source),
-        with_energies, totals, with_total,
-    )
+        with_energies, totals, with_total, terms,
+        tuple(term_points(geometries, directions, term) for term in terms),
+    ).in_form(form)

@@ -43,7 +43,8 @@ class LeftOut:
         """Of a system that is solved."""
         data = system.data
         energies = [np.zeros(e.shape) for e in data.energies]
-        for all_labels, observed in zip(energies, system.energy_weights, strict=True):
+        of_atoms = system.energy_weights[: len(energies)]  # the others are of terms
+        for all_labels, observed in zip(energies, of_atoms, strict=True):
             all_labels[:, data.with_energies] = observed
         totals, gradients = np.zeros(len(data)), np.zeros(data.gradients.shape)
         totals[data.with_total] = system.total_weights

@@ -39,9 +39,8 @@ class JointLikelihood:
 
     def __init__(self, data: JointData, threads: int = 1, n_sources: int | None = None):
         self.data, self.threads = data, threads
-        ties = [np.unique(c.tie, return_inverse=True)[1] for c in data.classes]
-        self._sizes = [int(t.max()) + 1 for t in ties]
-        self._ties = ties
+        self._ties = data.ties
+        self._sizes = [int(t.max()) + 1 for t in self._ties]
         self.n_sources = int(data.source.max()) + 1 if n_sources is None else n_sources
 
     @property

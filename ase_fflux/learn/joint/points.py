@@ -4,7 +4,9 @@ A gradient of n labels of N atoms is observed along D = 3N - 6 directions: the r
 translation and rotation, hold no information, and without them matrices are smaller by
 (3N / (3N - 6))^2. For each atom that shares a process, label by label, the columns of the kernel
 (features and, of azimuths, cosine and sine) and their derivatives along these directions are
-computed once; what the length scales are does not matter here.
+computed once; what the length scales are does not matter here. Terms of distances
+(`ase_fflux.model.terms`) are classes of points like those of atoms, whose columns are inverse
+distances whatever the form.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from ase_fflux.base.rigid import internal_motions
 from ase_fflux.model.frames import jacobians_of, n_features, raise_for_status
 from ase_fflux.model.kernels import USUAL, Form, azimuths, distances
 from ase_fflux.model.symmetry import AtomClass, polar_angles
+from ase_fflux.model.terms import DistanceTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class ClassPoints:
         Feature of each column.
     view_column, view_sign : (V, C) arrays
         Column c of view v is ``view_sign[v, c]`` times column ``view_column[v, c]``.
+    of_distances : bool
+        Whether it is a term of distances.
     """
 
     form: Form
@@ -43,6 +48,7 @@ class ClassPoints:
     feature: np.ndarray
     view_column: np.ndarray
     view_sign: np.ndarray
+    of_distances: bool = False
 
     @property
     def flat_columns(self) -> np.ndarray:
@@ -66,8 +72,21 @@ class ClassPoints:
 
     def in_form(self, form: Form) -> "ClassPoints":
         """The same points for a kernel of another form."""
-        points = self._warped() if form.inverse != self.form.inverse else self
-        return replace(points, form=form)
+        warped = form.inverse != self.form.inverse and not self.of_distances
+        return replace(self._warped() if warped else self, form=form)
+
+    @property
+    def units(self) -> np.ndarray:
+        """(F,) what a feature changes by where that of the model files changes by 1.
+
+        1 but for distances that enter as 1/R.
+        """
+        unit = np.ones(int(self.feature.max()) + 1)
+        warped = np.ones(len(self.feature), dtype=bool)
+        if not self.of_distances:
+            warped = distances(len(unit))[self.feature] & self.form.inverse
+        unit[self.feature[warped]] = np.square(self.flat_columns[:, warped]).mean(axis=0)
+        return unit
 
     def _warped(self) -> "ClassPoints":
         """With distances turned into their inverses; 1/R is its own inverse function."""
@@ -143,6 +162,17 @@ def class_points(
         USUAL, columns, slopes, feature, np.array([v for v, _ in views]),
         np.array([s for _, s in views]),
     ).in_form(form)
+
+
+def term_points(
+    geometries: np.ndarray, directions: np.ndarray, term: DistanceTerm, form: Form = USUAL
+) -> ClassPoints:
+    """Points of a term of distances; parameters as of `class_points`."""
+    along = directions.reshape(*geometries.shape, directions.shape[2])
+    return ClassPoints(
+        form, term.columns(geometries), term.slopes(geometries, along),
+        np.arange(len(term.tie)), term.view_column, np.ones(term.view_column.shape), True,
+    )
 
 
 def _column_order(order, mirrored, slot, place, f, polar):

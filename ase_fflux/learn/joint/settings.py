@@ -50,7 +50,8 @@ class JointSettings:
     transfer : bool
         False for direct learning.
     forms : tuple of Form
-        Of the kernels; each is searched, and one chosen (`training.find_hyperparameters`).
+        Of the kernels; each is searched, and one chosen (`training.find_hyperparameters`). Those
+        with terms are for labels without atomic energies, the others for labels with them.
     seed : int
         Of the choice of sources.
     """
@@ -100,11 +101,13 @@ class JointSettings:
     @property
     def budget(self) -> tuple[int, ...]:
         """Evaluations of the likelihood for each size, all forms and starts together."""
-        first = len(self.forms) * len(self.starts) * self.evaluations[0]
+        with_terms = sum(form.terms for form in self.forms)
+        forms = max(with_terms, len(self.forms) - with_terms)
+        first = forms * len(self.starts) * self.evaluations[0]
         if not self.transfer:
             return (first,)
         rungs = list(self.evaluations[1:])
-        rungs[:1] = [min(CLIMBING, len(self.forms)) * n for n in rungs[:1]]
+        rungs[:1] = [min(CLIMBING, forms) * n for n in rungs[:1]]
         return (first, *rungs)
 
     @classmethod

@@ -207,10 +207,13 @@ def constants(data: JointData) -> tuple[list[np.ndarray], np.ndarray, np.ndarray
         Of totals and gradients.
     basis : (K, J) array
         Means of the classes for J coefficients: each its own, or, without atomic energies, one.
+        Those of terms are zero.
     """
-    count = len(data.points)
-    basis = np.ones((count, 1)) if data.latent else np.eye(count)
     members = np.array([len(p.columns) for p in data.points])
+    if data.latent:
+        basis = np.array([[0.0 if p.of_distances else 1.0] for p in data.points])
+    else:
+        basis = np.eye(len(members))
     coupling = np.zeros((data.n_observed[1], basis.shape[1]))
     coupling[: len(data.with_total)] = members @ basis
     e = len(data.with_energies)
@@ -248,8 +251,9 @@ class JointSystem(JointFactor):
         # right-hand sides: the labels, and the constant functions of the classes
         columns, coupling, basis = constants(data)
         energies = [e[:, data.with_energies] for e in data.energies]
+        energies += [np.empty((m, 0)) for m in members[len(energies):]]  # of terms
         if data.latent:
-            shifts = np.full(len(members), data.totals[data.with_total].mean() / members.sum())
+            shifts = basis[:, 0] * data.totals[data.with_total].mean() / data.n_atoms
         else:
             shifts = np.array([e.mean() for e in energies])
         tops = [

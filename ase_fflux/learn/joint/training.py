@@ -24,9 +24,10 @@ from ase_fflux.learn.joint.left_out import gradient_error
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import CLIMBING, JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
-from ase_fflux.model.kernels import Kernel, distances
+from ase_fflux.model.kernels import Form, Kernel
 from ase_fflux.model.molecule import ENERGY
 from ase_fflux.model.shared import SharedProcess
+from ase_fflux.model.terms import TermProcess
 
 _SPREAD = 10.0
 """Prior variance of an atomic energy at the start, relative to that of its labels."""
@@ -56,6 +57,8 @@ class JointResult:
         Labels whose gradients were used.
     negative_log_likelihood : float
         Without its constant.
+    terms : tuple of TermProcess
+        Beside the atoms.
     """
 
     processes: list[SharedProcess]
@@ -65,12 +68,14 @@ class JointResult:
     hyperparameters: Hyperparameters
     n_gradients: int
     negative_log_likelihood: float
+    terms: tuple[TermProcess, ...] = ()
 
 
 def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperparameters:
     """Start of the search: features count alike, typical points correlate by exp(-1/2)."""
     theta = []
-    for points, unit in zip(data.points, feature_units(data), strict=True):
+    for points in data.points:
+        unit = points.units
         spread = np.bincount(points.feature, points.flat_columns.var(axis=0)) / unit**2
         wanted = 0.25 / (len(spread) * np.maximum(spread, 1e-6))
         theta.append(np.clip(wanted, *settings.bounds) / unit**2)
@@ -85,22 +90,6 @@ def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperpa
         settings.gradient_noise * levels,
         None if data.totals is None else settings.total_noise * levels, data.form,
     )
-
-
-def feature_units(data: JointData) -> list[np.ndarray]:
-    """(F,) of each class: what a feature changes by where that of the model files changes by 1.
-
-    1 but for distances that enter as 1/R. Bounds and scales of theta are those of the features of
-    model files: theta times the square of this.
-    """
-    units = []
-    for points in data.points:
-        unit = np.ones(int(points.feature.max()) + 1)
-        if data.form.inverse:
-            warped = distances(len(unit))[points.feature]
-            unit[points.feature[warped]] = np.square(points.flat_columns[:, warped]).mean(axis=0)
-        units.append(unit)
-    return units
 
 
 def find_hyperparameters(
@@ -133,7 +122,10 @@ def find_hyperparameters(
     """
     require_enough(data)
     steps: list[Step] = []
-    searches = [_Search(data.in_form(f), settings, threads, on_step, steps) for f in settings.forms]
+    searches = [
+        _Search(data.in_form(f), settings, threads, on_step, steps)
+        for f in forms_for(data, settings)
+    ]
     found = [(*search.first(), search) for search in searches]
     found = sorted(found, key=lambda one: one[0])[:CLIMBING]
     rungs = searches[0].rungs
@@ -143,6 +135,15 @@ def find_hyperparameters(
     x, curvature, search = likely[0]
     x, _ = search.climbed(x, curvature, rungs[1:])
     return search.likelihood.unpack(x), tuple(steps)
+
+
+def forms_for(data: JointData, settings: JointSettings) -> list[Form]:
+    """Forms that are tried: with terms where atomic energies are latent, else without.
+
+    A choice of the settings that has none of these is tried as it is.
+    """
+    fitting = [f for f in settings.forms if f.terms == bool(data.terms)]
+    return fitting or list(settings.forms)
 
 
 def require_enough(data: JointData) -> None:
@@ -190,7 +191,7 @@ def solve(
         totals[data.with_total] = system.total_weights
     return JointResult(
         _processes(system), _cartesian_weights(system), totals, data.with_energies,
-        hyperparameters, len(data.with_gradient), system.negative_log_likelihood,
+        hyperparameters, len(data.with_gradient), system.negative_log_likelihood, _terms(system),
     )
 
 
@@ -208,17 +209,28 @@ def _processes(system: JointSystem) -> list[SharedProcess]:
     h, data = system.hyperparameters, system.data
     noise = h.total_noise if data.latent else h.energy_noise
     found = []
-    for a, (atoms, theta) in enumerate(zip(data.classes, h.theta, strict=True)):
+    form = replace(h.form, terms=False)
+    for a, atoms in enumerate(data.classes):
         # a total is observed as the sum of all atoms: each of them has its weight
         weights = np.zeros((1, len(atoms.atoms), len(data)))
         weights[0][:, data.with_energies] = system.energy_weights[a]
         weights[0][:, data.with_total] += system.total_weights
         found.append(SharedProcess(
-            atoms, (ENERGY,), Kernel.periodic_on_phi(theta, h.form), system.mean[a : a + 1],
+            atoms, (ENERGY,), Kernel.periodic_on_phi(h.theta[a], form), system.mean[a : a + 1],
             h.variance[a] * weights, float(np.max(noise) ** 2 / h.variance[a]),
             float(h.variance[a]),
         ))
     return found
+
+
+def _terms(system: JointSystem) -> tuple[TermProcess, ...]:
+    h, data = system.hyperparameters, system.data
+    used = data.terms if h.form.terms else ()
+    beside = zip(used, h.theta[len(data.classes):], h.variance[len(data.classes):], strict=True)
+    return tuple(
+        TermProcess(term, theta, float(variance), h.form.rational)
+        for term, theta, variance in beside
+    )
 
 
 class _Recorded:
@@ -259,7 +271,7 @@ def box(
     low, high = likelihood.pack(start), likelihood.pack(start)
     theta, variance, energy_noise, gradient_noise, total_noise = likelihood.parts
     # bounds are those of features as they are in model files
-    units = replace(start, theta=[unit**2 for unit in feature_units(likelihood.data)])
+    units = replace(start, theta=[points.units**2 for points in likelihood.data.points])
     units = likelihood.pack(units)[theta]
     low[theta], high[theta] = (np.log(bound) - units for bound in settings.bounds)
     low[variance] -= _FAR

@@ -30,8 +30,8 @@ forces, 1.4 for ethanol's, as for single ones): no factor learned from labels co
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,12 @@ from ase_fflux.learn.joint.blocks import (
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.left_out import TOGETHER, LeftOut
-from ase_fflux.learn.joint.points import class_points, internal_directions
+from ase_fflux.learn.joint.points import (
+    ClassPoints,
+    class_points,
+    internal_directions,
+    term_points,
+)
 from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 
@@ -125,7 +130,7 @@ class Posterior:
         totals = shared.totals
         of_class = {p.atoms.atoms: p for p in shared.processes if ENERGY in p.properties}
         processes = [of_class[c.atoms] for c in shared.symmetry.classes(self._alf)]
-        form = processes[0].kernel.form
+        form = replace(processes[0].kernel.form, terms=bool(shared.terms))
         self.data = joint_data(
             geometries, None if shared.latent else np.zeros(geometries.shape[:2]),
             np.zeros_like(geometries), self._alf, shared.symmetry,
@@ -133,9 +138,11 @@ class Posterior:
             None if totals is None else np.zeros(len(geometries)),
             None if totals is None else totals.with_energies,
             None if totals is None else np.flatnonzero(totals.weights), form,
+            [t.term for t in shared.terms],
         )
         self.hyperparameters = Hyperparameters(
-            [p.kernel.theta for p in processes], np.array([p.variance for p in processes]),
+            [*(p.kernel.theta for p in processes), *(t.theta for t in shared.terms)],
+            np.array([p.variance for p in (*processes, *shared.terms)]),
             np.array(shared.energy_noise), np.array(shared.gradient_noise),
             None if totals is None else np.array(totals.noise), form,
         )
@@ -238,29 +245,44 @@ class Posterior:
         prior, means = np.zeros((size, size)), np.zeros((len(data.points), size))
         tops, bottom = [], np.zeros((data.n_observed[1], size))
         gradients = np.zeros((size - n_atoms, len(bottom) - t))
-        for a, atoms in enumerate(data.classes):
-            members, variance = list(atoms.atoms), self.hyperparameters.variance[a]
-            here = class_points(geometry, directions, self._alf, atoms, data.form)
+        for a, here in enumerate(self._points(geometry, directions)):
+            variance = self.hyperparameters.variance[a]
             own, summed, some = data.observed(a)
             how = factor.theta[a], factor.threads
+            add_gradient_blocks(gradients, [(here, some, how[0], variance)], factor.threads)
+            add_gradient_blocks(
+                prior[n_atoms:, n_atoms:], [(here, here, how[0], variance)], factor.threads
+            )
+            bottom[:t, n_atoms:] += variance * totals_mixed_block(summed, here, *how)
+            if here.of_distances:  # every atom has the same share of a term
+                share = variance / n_atoms
+                tops.append(np.zeros((0, size)))
+                bottom[:t, :n_atoms] += share * totals_block(summed, here, *how)
+                bottom[t:, :n_atoms] += share * totals_mixed_block(here, some, *how).T
+                prior[:n_atoms, :n_atoms] += share / n_atoms * totals_block(here, here, *how)
+                prior[:n_atoms, n_atoms:] += share * totals_mixed_block(here, here, *how)
+                continue
+            members = list(data.classes[a].atoms)
             top = np.zeros((len(own.flat_columns), size))
             top[:, members] = variance * energy_block(own, here, *how)
             top[:, n_atoms:] = variance * mixed_block(own, here, *how)
             tops.append(top)
-            bottom[:t, members] = variance * sums_block(here.flat_columns, summed, *how).T
-            bottom[:t, n_atoms:] += variance * totals_mixed_block(summed, here, *how)
-            bottom[t:, members] = variance * mixed_block(here, some, *how).T
-            add_gradient_blocks(gradients, [(here, some, how[0], variance)], factor.threads)
+            bottom[:t, members] += variance * sums_block(here.flat_columns, summed, *how).T
+            bottom[t:, members] += variance * mixed_block(here, some, *how).T
             means[a, members] = 1.0
             energies = variance * energy_block(here, here, *how)
-            prior[np.ix_(members, members)] = np.tril(energies) + np.tril(energies, -1).T
-            prior[members, n_atoms:] = variance * mixed_block(here, here, *how)
-            add_gradient_blocks(
-                prior[n_atoms:, n_atoms:], [(here, here, how[0], variance)], factor.threads
-            )
+            prior[np.ix_(members, members)] += np.tril(energies) + np.tril(energies, -1).T
+            prior[members, n_atoms:] += variance * mixed_block(here, here, *how)
         prior[n_atoms:, :n_atoms] = prior[:n_atoms, n_atoms:].T
         bottom[t:, n_atoms:] = gradients.T
         return prior, means, tops, bottom
+
+    def _points(self, geometries, directions) -> Iterator[ClassPoints]:
+        """Of each class of atoms and each term, in the order of the data's."""
+        for atoms in self.data.classes:
+            yield class_points(geometries, directions, self._alf, atoms, self.data.form)
+        for term in self.data.terms:
+            yield term_points(geometries, directions, term, self.data.form)
 
     def energy_covariance(self, geometries: np.ndarray) -> np.ndarray:
         """Covariance (G, G) of the total energies of geometries (G, N, 3) in bohr (hartree^2).
@@ -272,15 +294,14 @@ class Posterior:
         directions = internal_directions(geometries)
         prior, means = np.zeros((n, n)), np.zeros((len(data.points), n))
         tops, bottom = [], np.zeros((data.n_observed[1], n))
-        for a, atoms in enumerate(data.classes):
-            m, variance = len(atoms.atoms), self.hyperparameters.variance[a]
-            here = class_points(geometries, directions, self._alf, atoms, data.form)
+        for a, here in enumerate(self._points(geometries, directions)):
+            variance = self.hyperparameters.variance[a]
             how = factor.theta[a], factor.threads
             own, summed, some = data.observed(a)
             tops.append(variance * sums_block(own.flat_columns, here, *how))
             bottom[:t] += variance * totals_block(summed, here, *how)
             bottom[t:] += variance * totals_mixed_block(here, some, *how).T
-            means[a] = m
+            means[a] = 0 if here.of_distances else len(here.columns)
             prior += variance * totals_block(here, here, *how)
         return self.scale**2 * self._conditioned(prior, means, tops, bottom)
 

@@ -10,8 +10,10 @@ from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import feature_jacobians, features, n_features
-from ase_fflux.model.kernels import azimuths, distances
+from ase_fflux.model.kernels import USUAL, azimuths, distances
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
+from ase_fflux.model.terms import distance_terms
+from ase_fflux.topology.graphs import bonds_between
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Case:
         n_atoms = x.shape[1]
         phi = azimuths(n_features(n_atoms))
         out = np.zeros((len(x), 4 * n_atoms, len(y), 4 * n_atoms))
-        for c, theta, variance in zip(self.data.classes, h.theta, h.variance, strict=True):
+        for c, theta, variance in zip(self.data.classes, h.theta, h.variance, strict=False):
             for a in c.atoms:
                 f, slopes = self.entering(h.form, *self.image(x, self.operations(a)[0]))
                 for b in c.atoms:
@@ -82,7 +84,51 @@ class Case:
                             "ijf,ifx,jfy->ijxy", bend, slopes, other_slopes, optimize=True
                         ) - curve[..., None] * left[..., :, None] * right[..., None, :]
                         out[:, n_atoms:, :, n_atoms:] += both.transpose(0, 2, 1, 3)
+        if h.form.terms:
+            for term, theta, variance in zip(
+                self.data.terms, h.theta[len(self.data.classes):],
+                h.variance[len(self.data.classes):], strict=True,
+            ):
+                self.add_term(out, h.form, term, theta, variance, x, y)
         return out
+
+    def add_term(self, out, form, term, theta, variance, x, y):
+        """A term of which every atom has the same share."""
+        n_atoms, eye = x.shape[1], np.eye(x.shape[1])
+
+        def columns(points, member):
+            f, slopes = [], []
+            for i, j in member:
+                apart = points[:, i] - points[:, j]
+                f.append(np.linalg.norm(apart, axis=1)**-1)
+                both = apart[:, None] * (eye[i] - eye[j])[:, None]
+                slopes.append(-f[-1][:, None, None]**3 * both)
+            return np.array(f).T, np.array(slopes).transpose(1, 0, 2, 3).reshape(
+                len(points), len(member), -1
+            )
+
+        for mine in term.pairs:
+            f, slopes = columns(x, mine)
+            for theirs in term.pairs:
+                for view in term.view_column:
+                    g, other_slopes = columns(y, theirs[view])
+                    d = f[:, None] - g
+                    e = (d**2 @ theta)[..., None]
+                    k = fall = curve = np.exp(-e)
+                    if form.rational:
+                        k, fall, curve = (1 + e / 2)**-2, (1 + e / 2)**-3, 1.5 * (1 + e / 2)**-4
+                    k, fall, curve = variance * k, variance * fall, variance * curve
+                    left = np.einsum("ijf,ifx->ijx", 2 * theta * d, slopes)
+                    right = np.einsum("ijf,jfx->ijx", 2 * theta * d, other_slopes)
+                    out[:, :n_atoms, :, :n_atoms] += k[:, None] / n_atoms**2
+                    out[:, :n_atoms, :, n_atoms:] += (fall * right)[:, None] / n_atoms
+                    out[:, n_atoms:, :, :n_atoms] -= (
+                        (fall * left).transpose(0, 2, 1)[..., None] / n_atoms
+                    )
+                    both = fall[..., None] * np.einsum(
+                        "f,ifx,jfy->ijxy", 2 * theta, slopes, other_slopes
+                    ) - curve[..., None] * left[..., :, None] * right[..., None, :]
+                    out[:, n_atoms:, :, n_atoms:] += both.transpose(0, 2, 1, 3)
 
     def observed(self):
         """(R, n, 4N) what is observed: energies class by class, atom by atom; totals; gradients."""
@@ -141,7 +187,9 @@ class Case:
             source = data.source[np.intersect1d(data.with_energies, data.with_total)]
             sums = h.total_noise[source] ** 2 + len(self.alf) * h.energy_noise[source] ** 2
             value -= 0.5 * np.log(sums).sum()
-        return basis @ mean, weights, value
+        means = np.zeros(len(h.variance))  # terms have none
+        means[: len(basis)] = basis @ mean
+        return means, weights, value
 
     def predicted(self, h, x):
         """Atomic energies (n, N) and gradients (n, N, 3) at x."""
@@ -151,7 +199,7 @@ class Case:
             len(x), 4 * len(self.alf), -1
         )
         found = cross @ (weights @ rows.reshape(len(rows), -1))
-        for c, m in zip(self.data.classes, mean, strict=True):
+        for c, m in zip(self.data.classes, mean, strict=False):
             found[:, c.atoms] += m
         return found[:, :len(self.alf)], found[:, len(self.alf):].reshape(x.shape)
 
@@ -162,6 +210,9 @@ def _case(labels, shape, symmetric=True, **options):
         numbers = symbols2numbers(labels.symbols)
         symmetry = find_symmetry(numbers, shape) if symmetric else Symmetry.none(len(shape))
     alf = symmetry.carried_alf(choose_alf(labels.symbols, shape, symmetry.permutations))
+    if options.get("form", USUAL).terms:
+        between = bonds_between(symbols2numbers(labels.symbols), shape)
+        options = options | {"terms": distance_terms(labels.symbols, between, symmetry)}
     atomic = labels.atomic_energies
     if len(options.get("with_energies", [0])) == 0:
         atomic, options = None, {k: v for k, v in options.items() if k != "with_energies"}
@@ -201,11 +252,13 @@ def made_up_hyperparameters():
         wide = [
             np.where(data.form.inverse & distances(len(c.tie)), 20.0, 1.0) for c in data.classes
         ]
+        ties = [c.tie for c in data.classes]
+        if data.form.terms:
+            wide += [np.full(len(term.tie), 20.0) for term in data.terms]
+            ties += [term.tie for term in data.terms]
         return Hyperparameters(
-            [w * rng.uniform(0.05, 0.4, len(w))[c.tie] for w, c in zip(
-                wide, data.classes, strict=True
-            )],
-            rng.uniform(0.3, 2.0, len(data.classes)),
+            [w * rng.uniform(0.05, 0.4, len(w))[tie] for w, tie in zip(wide, ties, strict=True)],
+            rng.uniform(0.3, 2.0, len(ties)),
             np.array(energy_noise[:n_sources]), np.array(gradient_noise[:n_sources]),
             None if data.totals is None else np.array(total_noise[:n_sources]), data.form,
         )

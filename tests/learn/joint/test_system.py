@@ -11,7 +11,7 @@ from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
 from ase_fflux.learn.joint.training import solve
 from ase_fflux.model.kernels import FORMS
 from ase_fflux.model.molecule import shared_model
-from ase_fflux.model.shared import Shared
+from ase_fflux.model.shared import Shared, Totals
 from ase_fflux.model.symmetry import Symmetry
 
 CASES = {
@@ -42,6 +42,16 @@ CASES = {
     )),
     "both": ("fluoromethane", 5, dict(form=FORMS["rq-inverse"])),
     "both in two atoms": ("nitrogen", 5, dict(form=FORMS["rq-inverse"])),
+    "terms": ("fluoromethane", 5, dict(
+        with_energies=[], with_total=np.arange(5), form=FORMS["rq-inverse-terms"]
+    )),
+    "exponential terms": ("formaldehyde", 6, dict(
+        with_energies=[], with_total=np.array([0, 2, 3]), with_gradient=np.array([0, 1, 4]),
+        form=FORMS["rbf-terms"]
+    )),
+    "terms of one distance": ("nitrogen", 5, dict(
+        with_energies=[], with_total=np.arange(5), form=FORMS["rbf-inverse-terms"]
+    )),
 }
 
 
@@ -58,7 +68,13 @@ def h(case, made_up_hyperparameters):
 
 def model_of(case, result):
     """The model of a result, energies alone."""
-    shared = Shared(case.symmetry, tuple(result.processes), result.gradient_weights)
+    totals = None
+    if result.total_weights is not None:
+        totals = Totals(result.total_weights, (0.0,), result.with_energies)
+    shared = Shared(
+        case.symmetry, tuple(result.processes), result.gradient_weights, totals=totals,
+        terms=result.terms,
+    )
     return shared_model(
         "toy", case.labels.symbols, case.alf, shared, case.labels.geometries[0],
         case.labels.geometries,
@@ -144,9 +160,17 @@ def test_result_says_what_it_was_made_of(case, h):
     without = np.setdiff1d(np.arange(len(case.data)), case.data.with_gradient)
     assert not result.gradient_weights[without].any()
     assert result.gradient_weights[case.data.with_gradient].any(axis=(1, 2)).all()
-    for process, theta, c in zip(result.processes, h.theta, case.data.classes, strict=True):
+    for process, theta, c in zip(result.processes, h.theta, case.data.classes, strict=False):
         assert process.atoms is c and process.properties == ("iqa",)
         np.testing.assert_array_equal(process.kernel.theta, theta)
+    assert len(result.processes) == len(case.data.classes)
+    assert len(result.terms) == h.form.terms * len(case.data.terms)
+    for process, theta, variance in zip(
+        result.terms, h.theta[len(result.processes):], h.variance[len(result.processes):],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(process.theta, theta)
+        assert process.variance == variance and process.rational == h.form.rational
 
 
 def assert_same_weights(one, other, rtol, atol):
@@ -171,6 +195,7 @@ def test_values_are_on_a_scale_of_their_own(case, h):
     first, second = JointSystem(data, h), JointSystem(moved, h)
     if data.latent:  # totals do not tell which class is meant
         shifts = np.full(len(shifts), whole / data.n_atoms)
+    shifts = np.append(shifts, np.zeros(len(h.variance) - len(shifts)))  # terms have no means
     np.testing.assert_allclose(second.mean - first.mean, shifts, rtol=1e-10)
     assert_same_weights(first, second, rtol=1e-7, atol=1e-7)
 
@@ -187,7 +212,9 @@ def test_half_solved_gives_the_quadratic_form(case, h):
     size, coupling = case.data.n_observed
     y = rng.normal(size=(size + coupling, 2))
     ends = np.cumsum([len(e) * len(case.data.with_energies) for e in case.data.energies])
-    tops, bottom = system.half_solved(np.split(y[:size], ends[:-1]), y[size:])
+    tops = np.split(y[:size], ends[:-1])
+    tops += [y[:0]] * (len(case.data.points) - len(tops))  # terms are not observed
+    tops, bottom = system.half_solved(tops, y[size:])
     whole = np.vstack([*tops, bottom])
     rows, x = case.observed(), case.labels.geometries
     rows = rows.reshape(len(rows), -1)

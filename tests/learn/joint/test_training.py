@@ -10,12 +10,11 @@ from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import JointSystem
 from ase_fflux.learn.joint.training import (
-    feature_units,
     find_hyperparameters,
     initial_hyperparameters,
     solve,
 )
-from ase_fflux.model.kernels import FORMS, USUAL
+from ase_fflux.model.kernels import FORMS, OF_ATOMS, USUAL
 
 SETTINGS = JointSettings(sizes=(8, 16, 24), evaluations=(30, 10, 6), forms=(USUAL,))
 NO_NOISE = dict(
@@ -249,13 +248,17 @@ def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
 
 
 def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
-    """All forms are searched on the same labels; the error is that of labels left out."""
+    """All forms are searched on the same labels; the error is that of labels left out.
+
+    Where labels have atomic energies there are no terms.
+    """
     settings = replace(
         SETTINGS, sizes=(6, 12, 16), evaluations=(12, 4, 2), forms=tuple(FORMS.values())
     )
+    assert settings.budget == (48, 8, 2)
     h, steps = find_hyperparameters(data, settings)
     *searched, one, two, last = steps
-    assert [s.form for s in searched] == [str(form) for form in FORMS.values()]
+    assert [s.form for s in searched] == [str(form) for form in OF_ATOMS.values()]
     assert {(s.stage, s.points) for s in searched} == {("source", 6)}
     likely = sorted(searched, key=lambda step: step.value)[:2]
     assert [(s.stage, s.form) for s in (one, two)] == [("ladder", s.form) for s in likely]
@@ -294,21 +297,38 @@ def gradients_by(system, label):
     return found
 
 
+def test_terms_are_for_latent_energies(make_case):
+    """There all forms that are searched have them; labels with atomic energies refuse them."""
+    settings = replace(SETTINGS, sizes=(6,), evaluations=(3,), forms=tuple(FORMS.values()))
+    latent = make_case(
+        "formaldehyde", 6, with_energies=[], with_total=np.arange(6), form=FORMS["rbf-terms"]
+    ).data
+    h, steps = find_hyperparameters(latent.in_form(USUAL), settings)
+    assert h.form.terms and len(steps) == 4
+    assert all(step.form.endswith("terms of distances beside the atoms") for step in steps)
+    assert not find_hyperparameters(
+        latent, replace(settings, forms=(FORMS["rq"],))
+    )[0].form.terms
+    with pytest.raises(TrainingError, match="kernels with terms are for total energies alone"):
+        find_hyperparameters(
+            make_case("formaldehyde", 6).data, replace(settings, forms=(FORMS["rbf-terms"],))
+        )
+
+
 def test_bounds_of_inverse_distances_are_those_of_distances(data):
     """What 1/R changes by is smaller by R^2, and theta is larger by its square."""
     inverse = data.in_form(FORMS["rbf-inverse"])
-    for unit, points, other in zip(
-        feature_units(inverse), data.points, inverse.points, strict=True
-    ):
-        of_column = unit[points.feature]
+    for points, other in zip(data.points, inverse.points, strict=True):
+        of_column = other.units[points.feature]
         slopes = np.linalg.norm(other.slopes, axis=3) / np.linalg.norm(points.slopes, axis=3)
         np.testing.assert_allclose(slopes.mean(axis=(0, 1)), of_column, rtol=1e-8)
-    assert all((unit == 1).all() for unit in feature_units(data))
+    assert all((points.units == 1).all() for points in data.points)
     settings = JointSettings(bounds=(0.02, 0.05), sizes=(8,), evaluations=(10,), forms=(
         FORMS["rbf-inverse"],
     ))
     h, _ = find_hyperparameters(data, settings)
-    for theta, unit, c in zip(h.theta, feature_units(inverse), data.classes, strict=True):
+    for theta, points, c in zip(h.theta, inverse.points, data.classes, strict=True):
+        unit = points.units
         alike = unit == unit[c.tie]  # features that images exchange have one bound
         like = (theta * unit**2)[alike]
         assert (like > 0.02 * (1 - 1e-9)).all() and (like < 0.05 * (1 + 1e-9)).all()

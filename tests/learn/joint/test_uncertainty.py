@@ -12,10 +12,12 @@ from ase_fflux.learn.joint.training import solve
 from ase_fflux.learn.joint.uncertainty import Posterior
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
-from ase_fflux.model.kernels import FORMS, USUAL, Kernel, distances
+from ase_fflux.model.kernels import FORMS, USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, shared_model
 from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
+from ase_fflux.model.terms import TermProcess, distance_terms
+from ase_fflux.topology.graphs import bonds_between
 
 WATER = np.array([[0.0, 0.0, 0.12], [0.0, 1.46, -0.95], [0.0, -1.46, -0.95]])
 FLUOROMETHANE = np.array([
@@ -51,13 +53,21 @@ def make(
         if totals is not None:
             weights[:, :, np.setdiff1d(np.arange(n), having)] = 0.0
             weights += totals.weights
+        of_atoms = replace(form, terms=False)
         processes.append(SharedProcess(
-            atoms, (ENERGY,), Kernel.periodic_on_phi(theta, form), np.zeros(1), weights, 1e-6,
+            atoms, (ENERGY,), Kernel.periodic_on_phi(theta, of_atoms), np.zeros(1), weights, 1e-6,
             rng.uniform(0.2, 0.6),
         ))
+    terms = []
+    if form.terms:
+        for term in distance_terms(symbols, bonds_between(numbers, shape), symmetry):
+            terms.append(TermProcess(
+                term, rng.uniform(2.0, 6.0, len(term.tie))[term.tie], rng.uniform(0.2, 0.6),
+                form.rational,
+            ))
     shared = Shared(
         symmetry, tuple(processes), gradient_weights, (ENERGY_NOISE,), (GRADIENT_NOISE,),
-        totals=totals,
+        totals=totals, terms=tuple(terms),
     )
     return shared_model(molecule, tuple(symbols), alf, shared, shape, geometries)
 
@@ -114,6 +124,16 @@ class Dense:
                     k[a, :, b] = process.variance * sum(
                         process.kernel.matrix(x, y) for y in self.images(points, b)
                     )
+        for process in self.model.shared.terms:
+            found = np.zeros((count, count))
+            form = Form(rational=process.rational)
+            columns = process.term.columns(points)
+            for x in columns:
+                for y in columns:
+                    for view in process.term.view_column:
+                        d = x[:, None] - y[:, view]
+                        found += form.value(d**2 @ process.theta)
+            k += process.variance / self.n_atoms**2 * found[None, :, None]
         return k.reshape(self.n_atoms * count, -1)
 
     def posterior(self, x):
@@ -182,6 +202,8 @@ class Dense:
     ("water", True, dict(with_energies=[0, 2, 3], with_total=[1, 2, 4])),
     ("water", True, dict(form=FORMS["rbf-inverse"])),
     ("CH3F", True, dict(with_energies=[], with_total=range(6), form=FORMS["rq-inverse"])),
+    ("CH3F", True, dict(with_energies=[], with_total=range(6), form=FORMS["rq-inverse-terms"])),
+    ("water", False, dict(with_energies=[], with_total=[0, 2, 3], form=FORMS["rbf-terms"])),
 ])
 def test_covariance_by_definition(molecule, symmetric, options):
     model = make(molecule, symmetric, **options)
@@ -402,7 +424,8 @@ def test_the_factorisation_is_announced(caplog):
 @pytest.mark.parametrize("options", [
     {}, dict(with_energies=[], with_total=range(6)),
     dict(with_energies=[0, 2, 3], with_total=[1, 2, 4]), dict(form=FORMS["rq-inverse"]),
-], ids=["energies", "totals", "mixture", "form"])
+    dict(with_energies=[], with_total=range(6), form=FORMS["rq-inverse-terms"]),
+], ids=["energies", "totals", "mixture", "form", "terms"])
 @pytest.mark.parametrize("molecule", MOLECULES)
 def test_covariance_of_energies_at_several_geometries(molecule, options):
     model = make(molecule, **options)
