@@ -20,8 +20,10 @@ from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.uncertainty import Posterior
+from ase_fflux.model.analogue import Analogue, mapped
 from ase_fflux.model.kernels import FORMS
 from ase_fflux.training.joint import JointTrainer, JointTraining
+from ase_fflux.training.prior import prior_of
 from ase_fflux.workflows.plain import plain_model
 
 TRAINING = JointTraining(
@@ -98,7 +100,9 @@ def test_some_labels_without_gradients_or_totals_are_refused(labels, shapes):
             JointTrainer(replace(labels, **{name: None}), shapes["fluoromethane"][1], TRAINING)
 
 
-@pytest.mark.parametrize("name", ["rq", "rbf-inverse", "rq-inverse"])
+@pytest.mark.parametrize(
+    "name", ["rq", "rbf-inverse", "rq-inverse", "rq-inverse-terms", "rbf-terms"]
+)
 def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_differences, name):
     """Forces are exact; bundle, pickle and uncertainty know them, .model files do not."""
     settings = replace(TRAINING.energies, forms=(FORMS[name],), sizes=(10,), evaluations=(8,))
@@ -108,8 +112,10 @@ def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_diffe
     model = trainer.model("toy", solved, trainer.moments())
     write_bundle(tmp_path / "toy.fflux", model)
     read = read_bundle(tmp_path / "toy.fflux")
-    assert read_header(tmp_path / "toy.fflux")["version"] == 5
-    assert f"kernel of the energies: {FORMS[name]}" in "\n".join(_description(read, "toy.fflux"))
+    assert read_header(tmp_path / "toy.fflux")["version"] == (7 if FORMS[name].terms else 5)
+    text = "\n".join(_description(read, "toy.fflux"))
+    assert f"kernel of the energies: {replace(FORMS[name], terms=False)}" in text
+    assert ("beside the atoms: 5 terms of distances" in text) == FORMS[name].terms
     x, numbers = unseen.geometries[0], Atoms(labels.symbols).numbers
     sent = pickle.loads(pickle.dumps(read))
     one, two, three = (ForceField([m]).evaluate(x, numbers) for m in (model, read, sent))
@@ -128,6 +134,50 @@ def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_diffe
     for refused in (plain_model, lambda m: write_model_directory(tmp_path / "models", m)):
         with pytest.raises(FFLUXError, match="do not know .*--joint-kernel rbf`"):
             refused(read)
+
+
+def with_terms(labels, shape, **options):
+    settings = replace(
+        TRAINING.energies, forms=(FORMS["rq-inverse-terms"],), sizes=(10,), evaluations=(8,)
+    )
+    trainer = JointTrainer(labels, shape, JointTraining(settings, which="none"), **options)
+    return trainer.model("toy", trainer.solve(trainer.hyperparameters()), [])
+
+
+def energies(model, x):
+    field, numbers = ForceField([model]), Atoms(model.symbols).numbers
+    own = field.match(x[0], numbers, explicit=[list(range(len(numbers)))])
+    return np.array([field.evaluate(y, numbers, assignment=own).energy for y in x])
+
+
+def test_terms_of_a_prior_and_on_top_of_it(labels, shapes, unseen, tmp_path):
+    """The atoms of the prior's file stand in another order."""
+    shape, order = shapes["fluoromethane"][1], np.array([3, 0, 4, 1, 2])
+    cheap = replace(
+        labels, energies=0.9 * labels.energies, gradients=0.9 * labels.gradients,
+        symbols=tuple(labels.symbols[i] for i in order), geometries=labels.geometries[:, order],
+        moments=None,
+    )
+    cheap = replace(cheap, gradients=cheap.gradients[:, order])
+    below = with_terms(cheap, shape[order])
+    few = labels.select(np.arange(12))
+    model = with_terms(few, shape, prior=prior_of(below, "CFHHH", shape))
+    assert model.terms and model.prior.model.terms
+    write_bundle(tmp_path / "both.fflux", model)
+    x = unseen.geometries
+    found, alone = energies(model, x), energies(replace(model, prior=None), x)
+    np.testing.assert_allclose(energies(read_bundle(tmp_path / "both.fflux"), x), found, atol=1e-12)
+    np.testing.assert_allclose(found, alone + energies(below, x[:, order]), atol=1e-9)
+    assert held_out_errors(model, unseen).force_rmse_ev_per_angstrom < 0.05
+
+
+def test_terms_of_an_analogue(labels, shapes, unseen):
+    """Of a molecule that is larger by a tenth, the energy is that of the same shape."""
+    shape = shapes["fluoromethane"][1]
+    model = with_terms(labels, shape)
+    larger = mapped(model, model.symbols, shape, Analogue(shape, 1.1 * shape, 0.7))
+    x = unseen.geometries
+    np.testing.assert_allclose(energies(larger, 1.1 * x), 0.7 * energies(model, x), atol=1e-9)
 
 
 def test_damaged_forms_are_refused(labels, shapes, tmp_path):
