@@ -9,11 +9,17 @@ import multiprocessing
 import warnings
 
 import numba
+import numpy as np
+from numba import types
 from numba.core.caching import FunctionCache
+from numba.extending import intrinsic
 
 from ase_fflux.base.errors import FFLUXWarning
 
 _told: set[str] = set()
+
+_OPTIONS = dict(fastmath=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+"""Nothing calls kernels from C."""
 
 
 def njit(function):
@@ -21,7 +27,7 @@ def njit(function):
 
     With ``NUMBA_DISABLE_JIT=1`` the function is left as it is, as numba does.
     """
-    compiled = numba.njit(function, fastmath=True, nogil=True, error_model="numpy")
+    compiled = numba.njit(function, **_OPTIONS)
     if compiled is not function:
         try:
             # what Dispatcher.enable_caching does, with another class
@@ -29,6 +35,33 @@ def njit(function):
         except RuntimeError as error:  # numba finds no folder that it may write to
             _tell_once(f"compiled code cannot be kept: {error}", _ELSEWHERE)
     return compiled
+
+
+def inner(function):
+    """`njit` of what kernels alone call: without what calls from Python need, which crash, and
+    without a cache, for callers keep it with theirs, it takes less time to compile."""
+    return numba.njit(function, no_cpython_wrapper=True, **_OPTIONS)
+
+
+def part(function):
+    """`inner` of what one kernel calls at one place: it is put there before that is compiled."""
+    return numba.njit(function, inline="always", **_OPTIONS)
+
+
+@intrinsic
+def float_of_bits(typing_context, bits):
+    """The number that 64 bits of an integer stand for; a view takes much longer to compile."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
+
+    return types.float64(types.int64), generate
+
+
+if numba.config.DISABLE_JIT:
+
+    def float_of_bits(bits):  # noqa: F811 intrinsics are not for Python
+        return np.int64(bits).view(np.float64)
 
 
 def plain(function):

@@ -18,7 +18,7 @@ from ase_fflux.base.workspace import Workspace
 from ase_fflux.forcefield.interactions.base import Interaction, System
 from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
 from ase_fflux.forcefield.interactions.neighbours import NeighbourList
-from ase_fflux.forcefield.loops import sum_of_products
+from ase_fflux.forcefield.loops import add_sum_of_products
 from ase_fflux.forcefield.results import Results
 from ase_fflux.forcefield.species import Species
 from ase_fflux.model.multipoles import n_moments
@@ -234,7 +234,7 @@ class ForceField:
         within = gradient if not active else np.empty_like(gradient)
         for (_, atoms), own in zip(groups, gradients, strict=True):
             within[atoms] = own
-        virial += sum_of_products(whole, within)
+        add_sum_of_products(whole, within, virial)
         if active:
             gradient += within
         return Results(

@@ -22,6 +22,9 @@ from ase_fflux.model.symmetry import polar_angles, reflection_signs
 BLOCK = 256
 """Points in a block: its rows stay in the nearest cache while all queries are compared to it."""
 
+CIRCLE, INVERSE = 1, 2
+"""What stands in the place of a feature's cosine: it, with the sine, or the inverse."""
+
 _LANES = 8
 """Points are filled up to a multiple of it, and arrays start at one: a cache line."""
 
@@ -86,8 +89,50 @@ class Pack:
 
     @cached_property
     def arrays(self) -> tuple:
-        """The fields in order, as `evaluation.sweep` takes them."""
-        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        """What `evaluation.sweep` reads, in few arrays: each costs time.
+
+        Of all tables (T, 12) and of all queries (G, 4), one column for each of the fields, and
+        ``image`` (N, F): `CIRCLE`, `INVERSE` or 0.
+        """
+        tables = np.stack([
+            self.size, self.columns, self.plain, self.outputs, self.with_slopes, self.apart,
+            self.table_start[:-1], self.weight_start[:-1], self.period_start[:-1],
+            self.period_start[1:], self.first[:-1], self.first[1:],
+        ], axis=1)
+        queries = np.stack([
+            self.atom, self.column_start[:-1], self.output_start[:-1], self.kept_start[:-1]
+        ], axis=1)
+        return (
+            self.alf, self.azimuth, CIRCLE * self.circle + INVERSE * self.inverse,
+            np.ascontiguousarray(tables), np.ascontiguousarray(queries), self.column, self.scale,
+            self.offset, self.slot, self.sign,
+            np.ascontiguousarray(np.stack([self.mean_atom, self.mean_slot], axis=1)), self.mean,
+            self.table, self.weights,
+        )
+
+    @cached_property
+    def wrapped(self) -> np.ndarray | None:
+        """``period``, None where no column is wrapped."""
+        return self.period if len(self.period) else None
+
+    @cached_property
+    def bent(self) -> np.ndarray | None:
+        """``rational``, None where no table is."""
+        return self.rational if self.rational.any() else None
+
+    @cached_property
+    def _shapes(self) -> list:
+        n, f = len(self.alf), n_features(len(self.alf))
+        most, columns, outputs = (
+            int(counts.max(initial=0))
+            for counts in (np.diff(self.first), self.columns, self.outputs)
+        )
+        return [(2, n, 3 * f), (n, n, 3), (2, most, columns), (2, most, outputs), most, (6, BLOCK)]
+
+    def room(self) -> tuple:
+        """Arrays for the work of `evaluation.sweep`, which takes longer to compile if it makes
+        them."""
+        return tuple(map(np.zeros, self._shapes))
 
     @property
     def n_kept(self) -> int:

@@ -192,8 +192,9 @@ class Species:
 
         def part_of(part):
             failure = np.zeros(3, dtype=np.int64)
-            sweep(coordinates[part], packed.arrays, stage, seeds[part], torques[part], values[part],
-                  frames[part], gradient[part], exponents[part], kept[part], failure)
+            sweep(coordinates[part], packed.arrays, packed.wrapped, packed.bent, packed.room(),
+                  stage, seeds[part], torques[part], values[part], frames[part], gradient[part],
+                  exponents[part], kept[part], failure)
             return failure
 
         parts = slices(len(coordinates), threads)

@@ -18,7 +18,7 @@ enters through one torque.
 import numpy as np
 
 from ase_fflux.base.errors import GeometryError
-from ase_fflux.base.jit import njit
+from ase_fflux.base.jit import inner, njit
 
 OK, LINEAR_FRAME, COINCIDENT, ON_Z_AXIS = 0, 1, 2, 3
 _SMALL_SINE = 1e-5
@@ -54,7 +54,7 @@ def raise_for_status(status: int, atom: str) -> None:
         )
 
 
-@njit
+@inner
 def local_features(coordinates, alf, atom, azimuth, ext, frame, zeta):
     """Extended features and frame of one atom; returns a status.
 
@@ -127,7 +127,7 @@ def local_features(coordinates, alf, atom, azimuth, ext, frame, zeta):
     return OK
 
 
-@njit
+@inner
 def add_frame_adjoint(coordinates, alf, atom, ext, frame, zeta, adjoint, torque, gradient):
     """Carry the adjoint of an atom's features and of its frame to the coordinates.
 
@@ -245,37 +245,43 @@ def features_and_frames(geometries, alf, atom: int) -> tuple[np.ndarray, np.ndar
 
 def feature_jacobians(geometries, alf, atom: int) -> np.ndarray:
     """Derivatives (G, F, N, 3) of `features` with respect to the coordinates."""
+    f = n_features(np.shape(geometries)[1])
+    return extended_jacobians(geometries, alf, atom, np.arange(f))[1]
+
+
+def extended_jacobians(geometries, alf, atom: int, slots) -> tuple[np.ndarray, np.ndarray]:
+    """Extended features (G, 3F) of an atom and derivatives (G, C, N, 3) of C of them, ``slots``."""
     geometries = np.ascontiguousarray(geometries, dtype=float)
-    n_atoms = geometries.shape[1]
-    f = n_features(n_atoms)
-    jacobians = np.zeros((len(geometries), f, n_atoms, 3))
-    failure = jacobians_of(
-        geometries, np.ascontiguousarray(alf, dtype=np.int64), atom, np.arange(f),
-        np.empty((len(geometries), 3 * f)), jacobians,
+    n_geometries, n_atoms, _ = geometries.shape
+    extended = np.empty((n_geometries, 3 * n_features(n_atoms)))
+    jacobians = np.zeros((n_geometries, len(slots), n_atoms, 3))
+    failure = _fill_jacobians(
+        geometries, np.ascontiguousarray(alf, dtype=np.int64), atom, slots, True, extended,
+        jacobians, np.zeros((3, 3)), np.zeros((n_atoms, 3)), np.zeros(extended.shape[1]),
+        np.zeros(3),
     )
     raise_for_status(failure[1], f"atom {atom + 1} in geometry {failure[0] + 1}")
-    return jacobians
+    return extended, jacobians
 
 
 @njit
-def jacobians_of(geometries, alf, atom, slots, extended, jacobians):
-    """Extended features (G, 3F) of one atom and derivatives (G, C, N, 3) of C of them, ``slots``.
+def _fill_jacobians(
+    geometries, alf, atom, slots, azimuth, extended, jacobians, frame, zeta, adjoint, torque
+):
+    """Fill in `extended_jacobians`; (geometry, status) of the first failure, OK if there is none.
 
-    Returns (geometry, status) of the first failure, status OK if there is none.
+    The last four are for work, as `local_features` has them, all of them zero.
     """
-    frame, zeta = np.zeros((3, 3)), np.zeros((alf.shape[0], 3))
-    adjoint, torque = np.zeros(extended.shape[1]), np.zeros(3)
     for j in range(geometries.shape[0]):
-        status = local_features(geometries[j], alf, atom, True, extended[j], frame, zeta)
+        status = local_features(geometries[j], alf, atom, azimuth, extended[j], frame, zeta)
         if status != OK:
             return j, status
         for c in range(slots.shape[0]):
-            adjoint[:] = 0.0
             adjoint[slots[c]] = 1.0
-            jacobians[j, c] = 0.0
             add_frame_adjoint(
                 geometries[j], alf, atom, extended[j], frame, zeta, adjoint, torque, jacobians[j, c]
             )
+            adjoint[slots[c]] = 0.0
     return 0, OK
 
 

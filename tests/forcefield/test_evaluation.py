@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ase_fflux.base.errors import GeometryError
+from ase_fflux.base.jit import njit
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.loops import exponentials
 from ase_fflux.forcefield.packing import pack
@@ -67,6 +68,15 @@ def processes(kind, n, rng, alf=ALF, shape=SHAPE, slopes=False):
     return found
 
 
+def given_to_sweep(packed):
+    return packed.arrays, packed.wrapped, packed.bent, packed.room()
+
+
+@njit
+def compiled_exponentials(e, n):
+    exponentials(e, n)
+
+
 def run(packed, x, slopes=False, weights=None, torques=None):
     """Outcome of a sweep over copies x (M, N, 3)."""
     m, n_atoms, _ = x.shape
@@ -75,8 +85,8 @@ def run(packed, x, slopes=False, weights=None, torques=None):
     failure = np.zeros(3, dtype=np.int64)
     weights = np.ones((m, n_atoms, 3)) if weights is None else weights
     torques = np.zeros(x.shape) if torques is None else torques
-    sweep(x, packed.arrays, SLOPES if slopes else VALUES, weights, torques, values, frames,
-          gradient, exponents, np.empty((m, 0)), failure)
+    sweep(x, *given_to_sweep(packed), SLOPES if slopes else VALUES, weights, torques, values,
+          frames, gradient, exponents, np.empty((m, 0)), failure)
     check(failure, np.arange(m * n_atoms).reshape(m, n_atoms), np.full(m * n_atoms, 6))
     return values, frames, gradient, exponents
 
@@ -248,8 +258,8 @@ def test_the_gradient_is_added_to_what_is_there():
     x = SHAPE[None]
     once = run(packed, x, True)[2]
     gradient = once.copy()
-    sweep(x, packed.arrays, SLOPES, np.ones((1, 5, 3)), np.zeros((1, 5, 3)), np.empty((1, 5, 3)),
-          np.empty((1, 5, 3, 3)), gradient, np.empty((1, 5)), np.empty((1, 0)),
+    sweep(x, *given_to_sweep(packed), SLOPES, np.ones((1, 5, 3)), np.zeros((1, 5, 3)),
+          np.empty((1, 5, 3)), np.empty((1, 5, 3, 3)), gradient, np.empty((1, 5)), np.empty((1, 0)),
           np.zeros(3, dtype=np.int64))
     np.testing.assert_allclose(gradient, 2 * once, rtol=1e-13)
 
@@ -278,7 +288,7 @@ def test_diatomic(central_differences, distance):
 def assertexponentials(e):
     """To rounding: half of what the rounding of e itself does to exp(-e), and 1e-14 to e = 160."""
     found = e.copy()
-    exponentials(found, np.empty(len(e), dtype=np.int64), len(e))
+    compiled_exponentials(found, len(e))
     error = np.abs(found / np.exp(-e) - 1)
     assert (error <= 1e-15 + np.finfo(float).eps * e / 4).all(), error.max()
 
@@ -292,7 +302,7 @@ def testexponentials(values):
 def test_exponentials_everywhere_and_beyond():
     assertexponentials(np.concatenate([np.linspace(0, 700, 100_003), np.geomspace(1e-300, 1, 99)]))
     far = np.array([707.0, 708.0, 1e4, 1e300])
-    exponentials(far, np.empty(4, dtype=np.int64), 4)
+    compiled_exponentials(far, 4)
     assert (far >= 0).all() and (far < 1e-306).all()
 
 
@@ -327,12 +337,12 @@ def test_the_adjoint_from_kernels_that_were_kept(kind, slopes):
     kept, failure = np.full((3, packed.n_kept), np.nan), np.zeros(3, dtype=np.int64)
     values, frames = np.empty((3, 5, 3)), np.empty((3, 5, 3, 3))
     gradient, exponents = np.zeros(x.shape), np.empty((3, 5))
-    sweep(x, packed.arrays, VALUES, weights, torques, values, frames, gradient, exponents, kept,
-          failure)
+    sweep(x, *given_to_sweep(packed), VALUES, weights, torques, values, frames, gradient,
+          exponents, kept, failure)
     assert not gradient.any() and np.isfinite(kept).all()
     before = values.copy()
-    sweep(x, packed.arrays, ADJOINT, weights, torques, values, frames, gradient, exponents, kept,
-          failure)
+    sweep(x, *given_to_sweep(packed), ADJOINT, weights, torques, values, frames, gradient,
+          exponents, kept, failure)
     np.testing.assert_array_equal(values, before)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * scale)

@@ -4,14 +4,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ase_fflux.base.errors import GeometryError
+from ase_fflux.base.jit import njit
+from ase_fflux.model import frames
 from ase_fflux.model.frames import (
-    add_frame_adjoint,
     features,
     features_and_frames,
     geometry_from_features,
-    local_features,
     n_features,
 )
+
+
+@njit  # kernels of kernels cannot be called from Python
+def local_features(coordinates, alf, atom, azimuth, ext, frame, zeta):
+    return frames.local_features(coordinates, alf, atom, azimuth, ext, frame, zeta)
+
+
+@njit
+def add_frame_adjoint(coordinates, alf, atom, ext, frame, zeta, adjoint, torque, gradient):
+    frames.add_frame_adjoint(coordinates, alf, atom, ext, frame, zeta, adjoint, torque, gradient)
+
 
 ALF = np.array([[0, 1, 2], [1, 0, 3], [2, 4, 0], [3, 1, 4], [4, 2, 3]])
 

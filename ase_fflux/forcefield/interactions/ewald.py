@@ -33,7 +33,7 @@ from ase_fflux.forcefield.interactions.cartesian import (
 )
 from ase_fflux.forcefield.interactions.quasi_internal import PARITY, contraction
 from ase_fflux.forcefield.interactions.screened import screened_charges, screened_pairs
-from ase_fflux.forcefield.loops import rows_times, sum_of_products
+from ase_fflux.forcefield.loops import add_sum_of_products, rows_times
 from ase_fflux.model.multipoles import n_moments
 
 _NET_CHARGE = 0.05
@@ -95,7 +95,8 @@ class Ewald:
         self._add_real_space(system, q, v, virial)
         m = rows_times(moments, TO_MONOMIALS[:n_used, : n_monomials(self.rank)])
         field = self.add_waves(system, m, virial)
-        products = sum_of_products(m, field[:, : m.shape[1]])
+        products = np.zeros((m.shape[1],) * 2)
+        add_sum_of_products(m, field[:, : m.shape[1]], products)
         virial += strain_of_moments(products, self.rank)
         gradient = v[:, n_used:]
         for a in range(3):

@@ -34,7 +34,7 @@ def _convolve(waves, shape, reciprocal, moduli, factor, width, low, high, sums):
     """
     n1, n2, n3 = shape
     n = n3 // 2 + 1
-    k2, green, bits = np.empty(n), np.empty(n), np.empty(n, np.int64)
+    k2, green = np.empty(n), np.empty(n)
     for b in range(low, high):
         j = b if 2 * b <= n2 else b - n2
         sums[b] = 0.0
@@ -53,7 +53,7 @@ def _convolve(waves, shape, reciprocal, moduli, factor, width, low, high, sums):
                 green[k] = k2[k] * width
             if a == 0 and b == 0:
                 k2[0] = 1e300  # the mean of the potential is nothing
-            exponentials(green, bits, n)
+            exponentials(green, n)
             # a wave and its opposite are one element but for those of the outer planes
             energy = s0 = s1 = s2 = 0.0
             for k in range(n):

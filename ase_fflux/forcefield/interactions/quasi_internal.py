@@ -32,7 +32,7 @@ from math import factorial, sqrt
 
 import numpy as np
 
-from ase_fflux.base.jit import njit, plain
+from ase_fflux.base.jit import inner, plain
 from ase_fflux.model.multipoles import (
     GENERATOR_A,
     GENERATOR_AXIS,
@@ -116,7 +116,7 @@ def contraction(rank: int, level: int) -> np.ndarray:
     return np.array(steps)
 
 
-@njit
+@inner
 def _turn(q, work, rank, frames, sense):
     """Turn moments (K, 2 LANES) into the quasi-internal frames (sense -1) or back (1)."""
     for step in range(4):
@@ -140,7 +140,7 @@ def _turn(q, work, rank, frames, sense):
             q, work = work, q
 
 
-@njit
+@inner
 def turn_to_frames(q, rank, frames, work):
     """Turn the moments of a block of pairs into their quasi-internal frames.
 
@@ -187,7 +187,7 @@ def turn_to_frames(q, rank, frames, work):
     _turn(q, work, rank, frames, -1.0)
 
 
-@njit
+@inner
 def contract(q, tensor, steps, v):
     """v_A = T q_B and v_B = T q_A with the steps of `contraction`; v must be zero before."""
     for step in range(len(steps)):
@@ -204,7 +204,7 @@ def contract(q, tensor, steps, v):
                 )
 
 
-@njit
+@inner
 def turn_back(q, v, rank, frames, work):
     """Forces of a block of pairs, and dE/dQ turned back to global axes.
 
@@ -243,7 +243,7 @@ def turn_back(q, v, rank, frames, work):
     _turn(v, work, rank, frames, 1.0)
 
 
-@njit
+@inner
 def coulomb(q, rank, steps, frames, tensor, power, v):
     """Fill dE/dQ and dE/dR in the quasi-internal frames for 1/R.
 

@@ -77,7 +77,7 @@ _SERIES = _erfc_series()
 
 
 @njit
-def _erfc_chain(r, alpha, top, chain, scratch, bits):
+def _erfc_chain(r, alpha, top, chain, scratch):
     """b_0 ... b_top of erfc(alpha r)/r in ``chain`` (n, LANES)."""
     gauss, u, before, now = scratch[0], scratch[1], scratch[2], scratch[3]
     for w in range(LANES):
@@ -86,7 +86,7 @@ def _erfc_chain(r, alpha, top, chain, scratch, bits):
         u[w] = (x - _SPLIT) / (x + _SPLIT)
         before[w] = 0.0
         now[w] = _SERIES[len(_SERIES) - 1]
-    exponentials(gauss, bits, LANES)
+    exponentials(gauss, LANES)
     for k in range(len(_SERIES) - 2, 0, -1):
         c = _SERIES[k]
         for w in range(LANES):
@@ -209,7 +209,7 @@ def screened_pairs(
     work, frames = np.empty((n_rows, 2 * LANES)), np.empty((FRAME_ROWS, 2 * LANES))
     tensor, slope = np.zeros((ZERO_ROW + 1, LANES)), np.zeros((ZERO_ROW + 1, LANES))
     power, chain = np.empty((_N_CHAIN, LANES)), np.empty((_N_CHAIN, LANES))
-    scratch, bits = np.empty((4, LANES)), np.empty(LANES, np.int64)
+    scratch = np.empty((4, LANES))
     a_of, b_of = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
     shift, apart = np.empty((LANES, 3)), np.empty((LANES, 3))
     limit, used, p = cutoff * cutoff, 0, 0
@@ -245,7 +245,7 @@ def screened_pairs(
         if excluded:
             _excluded_chain(frames[0], alpha, 2 * rank + 1, chain)
         else:
-            _erfc_chain(frames[0], alpha, 2 * rank + 1, chain, scratch, bits)
+            _erfc_chain(frames[0], alpha, 2 * rank + 1, chain, scratch)
         _block_derivatives(block, rank, steps, frames, chain, tensor, slope, power, field)
         turn_back(block, field, rank, frames, work)
         for w in range(used):
@@ -264,7 +264,7 @@ def screened_pairs(
 def screened_charges(first, second, images, cell, q, alpha, cutoff, v, virial):
     """`screened_pairs` of erfc(alpha R)/R for charges, q and v (n, 4): nothing to be turned."""
     chain = np.empty((2, LANES))
-    scratch, bits = np.empty((4, LANES)), np.empty(LANES, np.int64)
+    scratch = np.empty((4, LANES))
     at, d = np.empty(LANES + 1, np.int64), np.empty((3, LANES + 1))
     r, slope = np.empty(LANES + 1), np.empty(LANES)
     limit, used, p = cutoff * cutoff, 0, 0
@@ -287,7 +287,7 @@ def screened_charges(first, second, images, cell, q, alpha, cutoff, v, virial):
             r[w] = limit  # idle lanes stay finite
         for w in range(LANES):
             r[w] = np.sqrt(r[w])
-        _erfc_chain(r, alpha, 1, chain, scratch, bits)
+        _erfc_chain(r, alpha, 1, chain, scratch)
         for w in range(used):
             slope[w] = -q[first[at[w]], 0] * q[second[at[w]], 0] * chain[1, w] / (r[w] * r[w])
         for w in range(used):

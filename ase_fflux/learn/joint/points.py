@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ase_fflux.base.rigid import internal_motions
-from ase_fflux.model.frames import jacobians_of, n_features, raise_for_status
+from ase_fflux.model.frames import extended_jacobians, n_features
 from ase_fflux.model.kernels import USUAL, Form, azimuths, distances
 from ase_fflux.model.symmetry import AtomClass, polar_angles
 from ase_fflux.model.terms import DistanceTerm
@@ -131,8 +131,7 @@ def class_points(
     GeometryError
         Where features are not defined.
     """
-    n_atoms = geometries.shape[1]
-    f = n_features(n_atoms)
+    f = n_features(geometries.shape[1])
     phi, polar = azimuths(f), polar_angles(f)
     plain, circle = np.flatnonzero(~phi), np.flatnonzero(phi)
     feature = np.concatenate([plain, circle, circle])
@@ -143,13 +142,7 @@ def class_points(
     columns, slopes = np.empty(shape), np.empty((*shape, directions.shape[2]))
     for m, atom in enumerate(atoms.atoms):
         order, sign = _column_order(atoms.order[m], atoms.mirrored[m], slot, place, f, polar)
-        extended = np.empty((len(geometries), 3 * f))
-        jacobians = np.empty((len(geometries), len(slot), n_atoms, 3))
-        failure = jacobians_of(
-            np.ascontiguousarray(geometries), np.ascontiguousarray(alf, dtype=np.int64), atom,
-            slot[order], extended, jacobians,
-        )
-        raise_for_status(failure[1], f"atom {atom + 1} in geometry {failure[0] + 1}")
+        extended, jacobians = extended_jacobians(geometries, alf, atom, slot[order])
         values = extended[:, slot[order]]
         values[:, polar[feature]] -= 0.5 * np.pi
         columns[m] = sign * values
