@@ -9,6 +9,7 @@ from ase.symbols import symbols2numbers
 from ase_fflux.base.errors import GeometryError, LabelError, TopologyError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
+from ase_fflux.labels.checks import charges_make_dipoles
 from ase_fflux.labels.label import Dataset
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.topology.graphs import atom_label
@@ -197,7 +198,10 @@ def _quantities(model: MoleculeModel, data: Dataset, results: list):
         yield Quantity(
             "force", "eV/A", -FORCE * data.gradients, FORCE * of_all("forces"), atomic=True
         )
-    if data.moments is not None and model.rank >= 0:
+    # of charges that do not make the dipoles a model has learnt nothing
+    if data.moments is not None and model.rank >= 0 and (
+        model.rank == 0 or charges_make_dipoles(data)
+    ):
         yield Quantity("charge", "e", data.moments[:, :, 0], of_all("charges"), atomic=True)
     # charges alone make no dipole
     if data.dipoles is not None and model.rank >= 1:

@@ -107,8 +107,7 @@ def _charges(d: Dataset) -> tuple[int, str] | None:
     if d.rank < 0:
         return None
     limit = CHARGE + 10 * d.tolerance
-    sums = d.moments[:, :, 0].sum(axis=1)
-    whole = round(float(np.median(sums)))
+    sums, whole = d.moments[:, :, 0].sum(axis=1), charge_of(d)
     if (label := _first(np.abs(sums - whole), limit)) is None:
         return None
     same = "" if abs(whole - np.median(sums)) <= limit else ", which is not whole"
@@ -121,9 +120,7 @@ def _charges(d: Dataset) -> tuple[int, str] | None:
 def _dipoles(d: Dataset) -> tuple[int, str] | None:
     if d.rank < 1 or d.dipoles is None:
         return None
-    made = np.einsum("na,nai->ni", d.moments[:, :, 0], d.geometries)
-    made += d.moments[:, :, [2, 3, 1]].sum(axis=1)
-    excess = np.linalg.norm(made - d.dipoles, axis=1)
+    excess = np.linalg.norm(_made_dipoles(d) - d.dipoles, axis=1)
     if (label := _first(excess, DIPOLE + 30 * d.tolerance)) is None:
         return None
     return label, (
@@ -131,6 +128,28 @@ def _dipoles(d: Dataset) -> tuple[int, str] | None:
         "atomic dipoles about the origin of the coordinates: take all of them from the same "
         "orientation and origin"
     )
+
+
+def charge_of(d: Dataset) -> int:
+    """Charge of the molecule (e) by its atoms' charges; 0 where there are none."""
+    return 0 if d.rank < 0 else round(float(np.median(d.moments[:, :, 0].sum(axis=1))))
+
+
+def charges_make_dipoles(d: Dataset) -> bool:
+    """Whether charges, where labels have no other moments, make their dipoles: to the tolerance
+    above in the mean square. True where there are no charges or no dipoles."""
+    if d.rank != 0 or d.dipoles is None:
+        return True
+    excess = np.linalg.norm(_made_dipoles(d) - d.dipoles, axis=1)
+    return bool(np.sqrt(np.mean(excess**2)) <= DIPOLE + 30 * d.tolerance)
+
+
+def _made_dipoles(d: Dataset) -> np.ndarray:
+    """Dipoles (n, 3) about the origin of the charges and, where there are some, atomic dipoles."""
+    made = np.einsum("na,nai->ni", d.moments[:, :, 0], d.geometries)
+    if d.rank > 0:
+        made += d.moments[:, :, [2, 3, 1]].sum(axis=1)
+    return made
 
 
 def _outliers(d: Dataset) -> tuple[int, str] | None:

@@ -12,7 +12,7 @@ from ase_fflux.base.errors import FFLUXWarning, TrainingError
 from ase_fflux.base.machine import cores, memory_of_machine, threads_here
 from ase_fflux.base.outputs import silent
 from ase_fflux.base.units import FORCE
-from ase_fflux.labels.checks import believe
+from ase_fflux.labels.checks import believe, charge_of, charges_make_dipoles
 from ase_fflux.labels.label import Dataset, joined
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
@@ -274,17 +274,25 @@ class JointTrainer:
         dataset = self.dataset
         if self.training.which == "none" or dataset.moments is None and dataset.dipoles is None:
             return []
-        if dataset.moments is None:
+        if self.moment_labels is not None:
+            dataset = joined([dataset, self.moment_labels])
+        # what is asked for as charges alone is that of the labels
+        short = self.training.which != "charges" and not charges_make_dipoles(dataset)
+        if short:
+            warnings.warn(
+                "charges of the labels do not make their dipoles: charges and atomic dipoles that "
+                "do are learned in their place", FFLUXWarning, stacklevel=2,
+            )
+        if dataset.moments is None or short:
             with progress("training charges on dipoles", 1) as advance:
                 found, self.from_dipoles = dipole_processes(
                     dataset.geometries, dataset.dipoles, self.alf, self.data.classes,
-                    float(dataset.settings.get("charge", 0)), self.training.which,
+                    float(dataset.settings.get("charge", charge_of(dataset))),
+                    self.training.which,
                     self.training.moments.seed,
                 )
                 advance(1)
             return found
-        if self.moment_labels is not None:
-            dataset = joined([dataset, self.moment_labels])
         atoms = molecule_targets(dataset, self.alf)
         jobs = moment_jobs(atoms, self.data.classes, self.training.moments, self.training.which)
         with progress("training moments", len(jobs)) as advance:

@@ -1,11 +1,13 @@
 """Charges and atomic dipoles of models that were trained on molecular dipoles alone."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
 
+from ase_fflux.assess.validate import held_out_errors
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import read_bundle, write_bundle
@@ -89,6 +91,42 @@ def test_charges_alone(make_labels, shapes):
     labels = make_labels("water", 30)
     _, model, _ = trained(labels, shapes["water"][1], which="charges")
     assert model.rank == 0 and model.charge == 0
+
+
+@pytest.mark.parametrize("which, rank", [("shared", 1), ("charges", 0)])
+def test_charges_that_make_other_dipoles(make_labels, shapes, which, rank):
+    """Of a program that gives charges of some kind beside the dipole of its density."""
+    labels = make_labels("water", 30)
+    own = np.array([-0.4, 0.2, 0.2])
+    labels = replace(labels, moments=np.tile(own[:, None], (30, 1, 1)))
+    training = JointTraining(SEARCH, which=which)
+    trainer = JointTrainer(labels, shapes["water"][1], training)
+    solved = trainer.solve(trainer.hyperparameters())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = trainer.model("toy", solved, trainer.moments())
+    assert model.rank == rank
+    found, charges = dipoles(model, labels.geometries[:5])
+    errors = held_out_errors(model, labels)
+    if which == "charges":  # what was asked for
+        assert caught == [] and errors.charge_rmse_e < 1e-6
+        np.testing.assert_allclose(charges, np.tile(own, (5, 1)), atol=1e-6)
+    else:
+        (told,) = caught
+        assert "charges of the labels do not make their dipoles" in str(told.message)
+        np.testing.assert_allclose(found, labels.dipoles[:5], atol=0.02)
+        assert errors.charge_rmse_e is None and errors.dipole_rmse_e_angstrom < 0.02
+
+
+def test_charges_that_make_the_dipoles_are_learned(make_labels, shapes):
+    labels = make_labels("water", 30)
+    charges = np.tile(np.array([-0.4, 0.2, 0.2])[:, None], (30, 1, 1))
+    labels = replace(
+        labels, moments=charges, dipoles=np.einsum("nak,nai->ni", charges, labels.geometries)
+    )
+    trainer = JointTrainer(labels, shapes["water"][1], JointTraining(SEARCH))
+    trainer.moments()
+    assert trainer.from_dipoles == {}
 
 
 def test_what_cannot_be_learned(make_labels, shapes):
