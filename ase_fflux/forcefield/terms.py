@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ase_fflux.base.jit import njit
+from ase_fflux.base.jit import inner, njit
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.terms import MoleculeTerm
 
@@ -215,7 +215,7 @@ def add_terms(coordinates, pack, values, gradient):
                 gradient[m, j, k] -= d
 
 
-@njit
+@inner
 def _interpolated(nodes, first, last, step, c):
     """Value and slope at c of the quintic polynomial between the nodes on its two sides."""
     left = min(first + int(c / step), last - 1)
