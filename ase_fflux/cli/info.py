@@ -182,7 +182,8 @@ def _shared(model, labels) -> list[str]:
     return [
         f"symmetry: {len(shared.symmetry)} operations, {mirrored} of them with reflection",
         *(f"kernel of the energies: {form}" for form in sorted(forms)),
-        *([f"beside the atoms: {len(shared.terms)} terms of distances"] if shared.terms else []),
+        *([f"beside these: second frames of {len(shared.second)} classes of atoms, "
+           f"{len(shared.terms)} terms of distances"] if shared.terms else []),
         *_noise_levels(shared), *aligned(rows), "",
     ]
 

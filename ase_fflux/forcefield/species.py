@@ -10,6 +10,7 @@ from ase_fflux.base.threads import run, slices
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
 from ase_fflux.forcefield.terms import add_terms, pack_terms
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
 
@@ -63,13 +64,16 @@ class Species:
         self.prior = None if model.prior is None else Species(model.prior.here)
         self.energies = pack(model.alf, model.processes, {ENERGY: 0})
         self.terms = pack_terms(model.terms) if model.terms else None
+        self.second = None
+        if model.second:
+            self.second = pack(exchanged_axes(model.alf), model.second, {ENERGY: 0})
         self.moments = self._packed(self.n_moments)
         self._moments = {self.n_moments: self.moments}
 
     @property
     def flops(self) -> int:
         """Operations that the energies of a molecule take at least, see `Pack.flops`."""
-        parts = (self.energies, self.terms, self.prior)
+        parts = (self.energies, self.terms, self.second, self.prior)
         return sum(part.flops for part in parts if part is not None)
 
     def _packed(self, n: int):
@@ -106,6 +110,10 @@ class Species:
                           threads=threads)
         if self.terms is not None:
             self._add_terms(coordinates, swept.values, gradient, threads)
+        if self.second is not None:
+            further = self._run(self.second, SLOPES, coordinates, atoms, numbers, seeds, gradient,
+                                threads=threads)
+            np.add(swept.values, further.values, out=swept.values)
         if self.prior is None:
             return swept
         below = self.prior.add_energies(coordinates, atoms, numbers, gradient, threads)

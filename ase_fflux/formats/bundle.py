@@ -74,8 +74,14 @@ Version 6, trained on top of a prior; the rest as in version 5:
 ``prior_minima.npy``
     Of an analogue: (2, N, 3), its minimum in its own order of atoms, and that of this molecule.
 
-Version 7, with terms of distances beside the atoms; the rest as in version 6, but that ``prior``
-may be null:
+Version 7, with terms of distances and second frames beside the atoms; the rest as in version 6, but
+that ``prior`` may be null:
+
+``second``, in the header
+    For each second process of equivalent atoms its ``atoms`` and ``variance`` (hartree^2); ``alf``
+    with its last two columns exchanged are its frames, its kernel is of the form of the others.
+``second_<g>_theta.npy``, ``second_<g>_check.npy``
+    Of second process g: theta (F,), and its predictions as in ``<g>_check``.
 
 ``terms``, in the header
     For each its ``pairs`` (m members of C pairs of atoms), ``views`` (V orders of these columns
@@ -107,6 +113,7 @@ from ase_fflux.formats.bundle_reader import (
     BundleReader,
     expanded,
     first_inputs,
+    predicted_second,
 )
 from ase_fflux.formats.model_directory import in_own_features
 from ase_fflux.model.frames import features
@@ -167,6 +174,7 @@ def bundle_content(model: MoleculeModel) -> bytes:
             if version == 7:
                 content["prior"] = None
                 content["terms"] = _terms(model, arrays)
+                content["second"] = _second(model, arrays)
         if version > 3:
             content["moment_geometries"] = model.shared.moment_geometries is not None
     if model.prior is not None:
@@ -288,6 +296,18 @@ def _terms(model: MoleculeModel, arrays: dict) -> list[dict]:
             "pairs": process.term.pairs.tolist(), "views": process.term.view_column.tolist(),
             "tie": process.term.tie.tolist(), "variance": process.variance,
             "rational": process.rational,
+        })
+    return found
+
+
+def _second(model: MoleculeModel, arrays: dict) -> list[dict]:
+    """What version 7 has of second frames."""
+    found = []
+    for g, process in enumerate(model.shared.second):
+        arrays[f"second_{g}_theta"] = process.kernel.theta
+        arrays[f"second_{g}_check"] = predicted_second(model, process)
+        found.append({
+            "atoms": list(map(int, process.atoms.atoms)), "variance": float(process.variance),
         })
     return found
 

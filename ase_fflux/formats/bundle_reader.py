@@ -10,14 +10,14 @@ from ase_fflux.base.errors import ModelError
 from ase_fflux.base.store import archive, parse_json, read_array
 from ase_fflux.formats.dialects import ROUNDING
 from ase_fflux.formats.model_file import PROPERTIES
-from ase_fflux.model.alf import check_alf
+from ase_fflux.model.alf import check_alf, exchanged_axes
 from ase_fflux.model.analogue import Analogue
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
 from ase_fflux.model.prior import Prior
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.shared import Shared, SharedProcess, Totals
+from ase_fflux.model.shared import SecondFrames, Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.model.terms import DistanceTerm, MoleculeTerm, TermProcess
 from ase_fflux.topology.graphs import atom_label
@@ -36,6 +36,14 @@ def expanded(model: MoleculeModel, process: SharedProcess) -> GaussianProcess:
     return next(
         p.gp for p in model.processes if (p.atom, p.properties) == (first, process.properties)
     )
+
+
+def predicted_second(model: MoleculeModel, process: SecondFrames) -> np.ndarray:
+    """What a second process predicts for its first atom at the first labels, (k,)."""
+    first = process.atoms.atoms[0]
+    gp = next(p.gp for p in model.second if p.atom == first)
+    x = features(model.geometries[:CHECKED], exchanged_axes(model.alf), first)
+    return gp.predict(x)[0]
 
 
 def first_inputs(gp: GaussianProcess, process: SharedProcess) -> np.ndarray:
@@ -155,17 +163,22 @@ class BundleReader:
     def check_predictions(self, g: int, gp: GaussianProcess, inputs, atom: int, names) -> None:
         """Predictions of process g are those that were stored with it."""
         check = self.array(f"{g}_check", (len(names), len(inputs)))
+        bound = self.rounding(gp)
+        off = np.abs(gp.predict(inputs) - check).max(axis=1)
+        which = atom_label(atom, [atomic_numbers[symbol] for symbol in self.symbols])
+        _require(bool((off <= bound).all()), f"{which} {', '.join(names)}: predictions stored "
+                 f"with the model are not reproduced (off by {off.max():.1e})")
+
+    @staticmethod
+    def rounding(gp: GaussianProcess) -> np.ndarray:
+        """(P,) by how much predictions may differ between machines."""
         size = np.abs(gp.weights).sum(axis=1)
         if gp.derivative_weights is not None:
             slopes = np.abs(gp.kernel.entering(gp.inputs)[1]).max(axis=0)
             bend = 1 + 2 * gp.kernel.theta * slopes**2
             size = size + np.abs(gp.derivative_weights).sum(axis=1) @ bend
         # features differ between machines by rounding, which large weights magnify
-        bound = 10 * ROUNDING * (1 + size + np.abs(gp.mean))
-        off = np.abs(gp.predict(inputs) - check).max(axis=1)
-        which = atom_label(atom, [atomic_numbers[symbol] for symbol in self.symbols])
-        _require(bool((off <= bound).all()), f"{which} {', '.join(names)}: predictions stored "
-                 f"with the model are not reproduced (off by {off.max():.1e})")
+        return 10 * ROUNDING * (1 + size + np.abs(gp.mean))
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
         """A model of version 2 to 7."""
@@ -195,9 +208,12 @@ class BundleReader:
             self.noise("energy_noise", "noise of the energies"),
             self.noise("gradient_noise", "noise of the gradients"), self.source(),
             moment_geometries, self.totals(), self.terms(symmetry),
+            self.second_frames(symmetry, processes),
         )
-        _require(not shared.terms or shared.latent and gradient_weights is not None,
-                 "there are terms beside atoms whose energies are not latent")
+        _require(
+            not (shared.terms or shared.second) or shared.latent and gradient_weights is not None,
+            "there are terms beside atoms whose energies are not latent",
+        )
         model = shared_model(
             header["name"], tuple(self.symbols), self.alf, shared, reference, self.geometries,
             header["provenance"], self.charge, self.prior(),
@@ -209,7 +225,37 @@ class BundleReader:
             )
         for t, term in enumerate(model.terms):
             self.check_term(t, term)
+        for g, second in enumerate(shared.second):
+            self.check_second(g, model, second)
         return model
+
+    def second_frames(
+        self, symmetry: Symmetry, processes: tuple[SharedProcess, ...]
+    ) -> tuple[SecondFrames, ...]:
+        """Second processes of the atoms, their kernels of the form of the first ones."""
+        if self.header["version"] < 7 or not self.header["second"]:
+            return ()
+        form = next(p.kernel.form for p in processes if ENERGY in p.properties)
+        classes, entries = symmetry.classes(exchanged_axes(self.alf)), self.header["second"]
+        _require([tuple(entry["atoms"]) for entry in entries] == [c.atoms for c in classes],
+                 "the second frames are not of all classes of equivalent atoms")
+        found = []
+        for g, (atoms, entry) in enumerate(zip(classes, entries, strict=True)):
+            theta = self.array(f"second_{g}_theta", (n_features(self.n_atoms),))
+            _require(bool((theta >= 0).all()) and np.array_equal(theta, theta[atoms.tie]),
+                     f"theta of second process {g} are wrong")
+            variance = self.not_negative(entry["variance"], f"variance of second process {g}")
+            found.append(SecondFrames(atoms, Kernel.periodic_on_phi(theta, form), variance))
+        return tuple(found)
+
+    def check_second(self, g: int, model: MoleculeModel, process: SecondFrames) -> None:
+        """Predictions of second process g are those that were stored with it."""
+        first = process.atoms.atoms[0]
+        gp = next(p.gp for p in model.second if p.atom == first)
+        found = predicted_second(model, process)
+        off = np.abs(found - self.array(f"second_{g}_check", found.shape)).max()
+        _require(off <= self.rounding(gp)[0], f"second process {g}: predictions stored with the "
+                 f"model are not reproduced (off by {off:.1e})")
 
     def terms(self, symmetry: Symmetry) -> tuple[TermProcess, ...]:
         """Terms of distances beside the atoms."""

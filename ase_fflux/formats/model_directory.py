@@ -234,8 +234,8 @@ def require_plain_weights(model: MoleculeModel) -> None:
 def require_known_kernels(model: MoleculeModel) -> None:
     """Raise the ModelError of a model whose kernels have a form that these files do not know."""
     forms = {str(p.gp.kernel.form) for p in model.processes if p.gp.kernel.form != USUAL}
-    if model.terms:
-        forms.add("terms of distances")
+    if model.terms or model.second:
+        forms.add("second frames and terms of distances")
     if forms:
         raise ModelError(
             f"{model.name} has kernels that .model files do not know ({', '.join(sorted(forms))}): "

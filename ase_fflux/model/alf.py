@@ -187,3 +187,8 @@ def _highest_priority(atoms: list[int], numbers, adjacency) -> int:
             return atoms[int(np.argmax(top))]
         before = priority
         counts = counts + np.where(counts == 0, counts @ adjacency, 0)
+
+
+def exchanged_axes(alf: np.ndarray) -> np.ndarray:
+    """Local frames (N, 3) whose atom on x and atom in the xy-plane have changed places."""
+    return np.asarray(alf)[:, [0, 2, 1]]

@@ -14,10 +14,12 @@ atoms share a process, are kept as R and S are means over them.
 J. Roecken, J. Zavadlav, J. Chem. Inf. Model. 2025 have transfer across elements by networks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.frames import features
 from ase_fflux.model.kernels import Kernel, azimuths, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
@@ -66,22 +68,28 @@ def mapped(
         With energies alone, and without geometries.
     """
     energies = [p for p in model.processes if ENERGY in p.properties]
+    return replace(
+        model, symbols=symbols, reference_geometry=analogue.heavy, geometries=None, shared=None,
+        charge=None,
+        processes=_mapped_processes(energies, model.alf, light, analogue),
+        terms=tuple(_mapped_term(term, light, analogue) for term in model.terms),
+        second=_mapped_processes(model.second, exchanged_axes(model.alf), light, analogue),
+    )
+
+
+def _mapped_processes(
+    energies: Sequence[AtomProcess], alf: np.ndarray, light: np.ndarray, analogue: Analogue
+) -> tuple[AtomProcess, ...]:
+    """Processes of energies in frames alf (N, 3), mapped."""
     maps = {}
     for process in energies:
         if id(process.gp) not in maps:
             members = [p for p in energies if p.gp is process.gp]
             maps[id(process.gp)] = _mapped(
-                process.gp, *_scale_and_shift(members, model.alf, light, analogue.heavy),
+                process.gp, *_scale_and_shift(members, alf, light, analogue.heavy),
                 analogue.factor, process.properties.index(ENERGY),
             )
-    return replace(
-        model, symbols=symbols, reference_geometry=analogue.heavy, geometries=None, shared=None,
-        charge=None,
-        processes=tuple(
-            replace(p, properties=(ENERGY,), gp=maps[id(p.gp)]) for p in energies
-        ),
-        terms=tuple(_mapped_term(term, light, analogue) for term in model.terms),
-    )
+    return tuple(replace(p, properties=(ENERGY,), gp=maps[id(p.gp)]) for p in energies)
 
 
 def _scale_and_shift(

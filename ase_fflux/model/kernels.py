@@ -32,8 +32,9 @@ class Form:
         (Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 4.19,
         of alpha = 2).
     terms : bool
-        Whether terms of distances stand beside the atoms (`ase_fflux.model.terms`), their kernels
-        falling alike; for latent atomic energies alone.
+        Whether terms of distances (`ase_fflux.model.terms`) and second processes of the atoms, in
+        frames whose axes are exchanged, stand beside the first ones, their kernels falling alike;
+        for latent atomic energies alone.
     """
 
     inverse: bool = False
@@ -42,7 +43,7 @@ class Form:
 
     def __str__(self) -> str:
         family = "rational quadratic of exponent 2" if self.rational else "exponential (RBF)"
-        beside = ", terms of distances beside the atoms" if self.terms else ""
+        beside = ", with second frames and terms of distances" if self.terms else ""
         return f"{family}, distances as {'1/R' if self.inverse else 'R'}{beside}"
 
     def value(self, exponent: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.frames import features
 from ase_fflux.model.multipoles import MOMENT_NAMES
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.shared import Shared, transformed
+from ase_fflux.model.shared import Shared, SharedProcess, transformed
 from ase_fflux.model.terms import MoleculeTerm
 
 if TYPE_CHECKING:  # which stands on this file
@@ -100,6 +101,8 @@ class MoleculeModel:
         the prior's where ``processes`` have none.
     terms : tuple of MoleculeTerm
         Parts of the energy that belong to no atom; every atom is given the same share.
+    second : tuple of AtomProcess
+        Energies of the atoms as seen from frames whose axes are exchanged, to be added.
     """
 
     name: str
@@ -113,6 +116,7 @@ class MoleculeModel:
     charge: int | None = None
     prior: "Prior | None" = None
     terms: tuple[MoleculeTerm, ...] = ()
+    second: tuple[AtomProcess, ...] = ()
 
     def __repr__(self) -> str:
         moments = f"moments to rank {self.rank}" if self.rank >= 0 else "no moments"
@@ -191,15 +195,16 @@ def shared_model(
     processes = []
     for process in shared.processes:
         gp = process.expand(shared.trained_on(process, geometries), alf, shared.gradient_weights)
-        processes += [
-            AtomProcess(
-                atom, process.properties, gp, order, bool(mirrored), process.atoms.view_order,
-                process.atoms.view_mirrored,
-            )
-            for atom, order, mirrored in zip(
-                process.atoms.atoms, process.atoms.order, process.atoms.mirrored, strict=True
-            )
-        ]
+        processes += _of_atoms(process, gp)
+    second = []
+    for one in shared.second:
+        weights = one.variance * np.tile(shared.totals.weights, (1, len(one.atoms.atoms), 1))
+        process = SharedProcess(
+            one.atoms, (ENERGY,), one.kernel, np.zeros(1), weights, 0.0, one.variance
+        )
+        second += _of_atoms(
+            process, process.expand(geometries, exchanged_axes(alf), shared.gradient_weights)
+        )
     if charge is None:
         charge = total_charge(processes, geometries[:_CHARGED], alf)
     return MoleculeModel(
@@ -208,8 +213,20 @@ def shared_model(
         () if shared.totals is None else tuple(
             term.expand(geometries, shared.totals.weights, shared.gradient_weights)
             for term in shared.terms
-        ),
+        ), tuple(second),
     )
+
+
+def _of_atoms(process: SharedProcess, gp: GaussianProcess) -> list[AtomProcess]:
+    """Processes of the atoms that share one."""
+    atoms = process.atoms
+    return [
+        AtomProcess(
+            atom, process.properties, gp, order, bool(mirrored), atoms.view_order,
+            atoms.view_mirrored,
+        )
+        for atom, order, mirrored in zip(atoms.atoms, atoms.order, atoms.mirrored, strict=True)
+    ]
 
 
 _CHARGED = 8

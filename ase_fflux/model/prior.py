@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.analogue import Analogue, mapped
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel
 from ase_fflux.model.symmetry import feature_order
@@ -85,25 +86,31 @@ def renumbered(model: MoleculeModel, atoms: np.ndarray) -> MoleculeModel:
     atoms, place = np.asarray(atoms), np.argsort(atoms)
     alf = np.asarray(model.alf)[place]
     alf = np.where(alf < 0, -1, atoms[alf])
-    orders = [
-        feature_order(atoms, model.alf, atom, int(atoms[atom]), alf) for atom in range(len(atoms))
-    ]
     prior = model.prior
     return replace(
         model,
         symbols=tuple(model.symbols[i] for i in place),
         alf=alf,
-        processes=tuple(_renumbered(p, int(atoms[p.atom]), orders[p.atom])
-                        for p in model.processes),
+        processes=_renumbered(model.processes, model.alf, alf, atoms),
         reference_geometry=model.reference_geometry[place],
         geometries=None if model.geometries is None else model.geometries[:, place],
         shared=None,
         prior=None if prior is None else replace(prior, atoms=atoms[prior.atoms]),
         terms=tuple(term.renumbered(atoms) for term in model.terms),
+        second=_renumbered(
+            model.second, exchanged_axes(model.alf), exchanged_axes(alf), atoms
+        ),
     )
 
 
-def _renumbered(process: AtomProcess, atom: int, order: np.ndarray) -> AtomProcess:
-    """A process of an atom of another number, whose feature h has become ``order[h]``."""
-    own = order if process.order is None else order[process.order]
-    return replace(process, atom=atom, order=own)
+def _renumbered(
+    processes: tuple[AtomProcess, ...], alf: np.ndarray, there: np.ndarray, atoms: np.ndarray
+) -> tuple[AtomProcess, ...]:
+    """Processes of atoms of other numbers, with frames ``alf`` that become ``there``."""
+    found = []
+    for process in processes:
+        atom = int(atoms[process.atom])
+        order = feature_order(atoms, alf, process.atom, atom, there)
+        own = order if process.order is None else order[process.order]
+        found.append(replace(process, atom=atom, order=own))
+    return tuple(found)

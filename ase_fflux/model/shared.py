@@ -112,6 +112,27 @@ def transformed(values: np.ndarray, order: np.ndarray, mirrored: bool, turn: flo
 
 
 @dataclass(frozen=True, eq=False)
+class SecondFrames:
+    """A second process of the energies of equivalent atoms, for frames whose axes are exchanged.
+
+    What is alike in one frame need not be in another: the sum of both knows less of which atoms
+    were chosen for the axes. Weights are those of the total energies and gradients.
+
+    Attributes
+    ----------
+    atoms : AtomClass
+        In frames of `alf.exchanged_axes`.
+    kernel : Kernel
+    variance : float
+        Prior variance s^2 (hartree^2).
+    """
+
+    atoms: AtomClass
+    kernel: Kernel
+    variance: float
+
+
+@dataclass(frozen=True, eq=False)
 class Totals:
     """Total energies among the n labels of a training.
 
@@ -152,6 +173,8 @@ class Shared:
         What was trained on total energies; without it, every label had atomic energies.
     terms : tuple of TermProcess
         Parts of the energy that belong to no atom, where atomic energies are latent.
+    second : tuple of SecondFrames
+        Second processes of the atoms there.
     """
 
     symmetry: Symmetry
@@ -163,6 +186,7 @@ class Shared:
     moment_geometries: np.ndarray | None = None
     totals: Totals | None = None
     terms: tuple[TermProcess, ...] = ()
+    second: tuple[SecondFrames, ...] = ()
 
     @property
     def latent(self) -> bool:

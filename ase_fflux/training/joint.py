@@ -318,7 +318,7 @@ class JointTrainer:
             Totals(
                 energies.total_weights, tuple(h.total_noise.tolist()), energies.with_energies
             ),
-            energies.terms,
+            energies.terms, energies.second,
         )
         return shared_model(
             name, self.dataset.symbols, self.alf, shared, self.reference,

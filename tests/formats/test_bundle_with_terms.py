@@ -1,4 +1,4 @@
-"""Bundles of version 7: terms of distances beside the atoms."""
+"""Bundles of version 7: second frames and terms of distances beside the atoms."""
 
 import dataclasses
 import pickle
@@ -11,8 +11,11 @@ from ase_fflux.base.errors import ModelError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import bundle_content, read_header, write_bundle
 from ase_fflux.formats.model_directory import write_model_directory
+from ase_fflux.model.alf import exchanged_axes
+from ase_fflux.model.frames import features
+from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.molecule import shared_model
-from ase_fflux.model.shared import Totals
+from ase_fflux.model.shared import SecondFrames, Totals, transformed
 from ase_fflux.model.terms import TermProcess, distance_terms
 from ase_fflux.topology.graphs import bonds_between
 
@@ -27,7 +30,14 @@ def model(make_shared):
         for t in distance_terms(plain.symbols, between, plain.shared.symmetry)
     )
     totals = Totals(rng.normal(size=5), (1e-5,), np.arange(0))
-    shared = dataclasses.replace(plain.shared, totals=totals, terms=terms)
+    alf = exchanged_axes(plain.alf)
+    second = tuple(
+        SecondFrames(
+            c, Kernel.periodic_on_phi(rng.uniform(0.1, 1.0, len(c.tie))[c.tie]),
+            rng.uniform(0.1, 1.0),
+        ) for c in plain.shared.symmetry.classes(alf)
+    )
+    shared = dataclasses.replace(plain.shared, totals=totals, terms=terms, second=second)
     return shared_model(
         "terms", plain.symbols, plain.alf, shared, plain.reference_geometry, plain.geometries
     )
@@ -52,6 +62,10 @@ def test_written_and_read_it_is_the_same(model, content, read_bytes):
             np.testing.assert_array_equal(getattr(mine.term, name), getattr(theirs.term, name))
         np.testing.assert_array_equal(mine.theta, theirs.theta)
         assert (mine.variance, mine.rational) == (theirs.variance, theirs.rational)
+    for mine, theirs in zip(model.shared.second, read.shared.second, strict=True):
+        assert (mine.atoms.atoms, mine.variance) == (theirs.atoms.atoms, theirs.variance)
+        np.testing.assert_array_equal(mine.kernel.theta, theirs.kernel.theta)
+        assert mine.kernel.form == theirs.kernel.form
     x = model.geometries[:2]
     np.testing.assert_array_equal(energies(read, x), energies(model, x))
     assert bundle_content(read) == content
@@ -98,6 +112,11 @@ def set_in(*keys):
     (set_in("totals", None), "terms beside atoms whose energies are not latent"),
     (set_in("totals", "with_energies", [0]), "terms beside atoms whose energies are not latent"),
     (set_in("version", 6), "damaged"),
+    (lambda header: header.pop("second") and None, "damaged"),
+    (lambda header: header["second"].pop() and None, "second frames are not of all classes"),
+    (set_in("second", 0, "atoms", [1]), "second frames are not of all classes"),
+    (set_in("second", 0, "variance", "1"), "variance of second process 0 is wrong"),
+    (set_in("second", 0, "variance", 3.0), "second process 0: predictions stored"),
 ])
 def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):
     with pytest.raises(ModelError, match=message):
@@ -113,6 +132,26 @@ def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):
 def test_faults_of_the_thetas(content, read_bytes, rebuilt, array, message):
     with pytest.raises(ModelError, match=message):
         read_bytes(rebuilt(content, arrays={"term_0_theta": array}))
+
+
+def test_theta_of_second_frames_are_checked(content, read_bytes, rebuilt):
+    for theta, message in (
+        (np.full(9, -1.0), "theta of second process 0 are wrong"),
+        (np.full(9, 0.2), "second process 0: predictions stored"),
+        (np.ones(8), "not an array of numbers of the right shape"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            read_bytes(rebuilt(content, arrays={"second_0_theta": theta}))
+
+
+def test_second_frames_are_added(model):
+    """The process of an atom in its other frame, its axes exchanged."""
+    without, x = dataclasses.replace(model, second=()), model.geometries[:2] + 0.05
+    added = energies(model, x) - energies(without, x)
+    for process in model.second:
+        f = features(x, exchanged_axes(model.alf), process.atom)
+        own = transformed(f, process.order, process.mirrored, np.pi)
+        np.testing.assert_allclose(added[:, process.atom], process.gp.predict(own)[0], atol=1e-9)
 
 
 def test_model_files_have_no_place_for_them(tmp_path, model):

@@ -35,7 +35,7 @@ TRAINING = JointTraining(
 @pytest.fixture(scope="module")
 def labels(make_labels):
     labels = make_labels("fluoromethane", 24)
-    return replace(labels, atomic_energies=None, moments=labels.moments[:, :, :1])
+    return replace(labels, atomic_energies=None, moments=labels.moments[:, :, :1], dipoles=None)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,13 @@ def test_bundle_keeps_what_the_uncertainty_needs(tmp_path, model, unseen):
     assert one.energies.max() > 10 * one.energy  # parts of a total are hardly known
 
 
-def test_errors_are_what_the_uncertainty_says(model, unseen):
-    """Root mean square of error over standard deviation: about one."""
+def test_errors_are_what_the_uncertainty_says(labels, shapes, unseen):
+    """Root mean square of error over standard deviation: about one.
+
+    Of few labels: what many of them leave of this toy's energies is lost in rounding.
+    """
+    trainer = JointTrainer(labels.select(np.arange(7)), shapes["fluoromethane"][1], TRAINING)
+    model = trainer.model("toy", trainer.solve(trainer.hyperparameters()), [])
     posterior = Posterior(model)
     stated = np.array([posterior.uncertainty(x).energy for x in unseen.geometries])
     found = compare(model, unseen)["energy"].errors / 2625.4996
@@ -115,7 +120,8 @@ def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_diffe
     assert read_header(tmp_path / "toy.fflux")["version"] == (7 if FORMS[name].terms else 5)
     text = "\n".join(_description(read, "toy.fflux"))
     assert f"kernel of the energies: {replace(FORMS[name], terms=False)}" in text
-    assert ("beside the atoms: 5 terms of distances" in text) == FORMS[name].terms
+    beside = "beside these: second frames of 3 classes of atoms, 5 terms of distances"
+    assert (beside in text) == FORMS[name].terms
     x, numbers = unseen.geometries[0], Atoms(labels.symbols).numbers
     sent = pickle.loads(pickle.dumps(read))
     one, two, three = (ForceField([m]).evaluate(x, numbers) for m in (model, read, sent))

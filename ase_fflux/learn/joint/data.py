@@ -12,6 +12,7 @@ from ase_fflux.learn.joint.points import (
     internal_directions,
     term_points,
 )
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.kernels import USUAL, Form
 from ase_fflux.model.symmetry import AtomClass, Symmetry
 from ase_fflux.model.terms import DistanceTerm
@@ -29,7 +30,8 @@ class JointData:
     classes : list of AtomClass
         Atoms that share processes.
     points : list of ClassPoints
-        Of each class, at all labels; then of each term, where the form of the kernels has terms.
+        Of each class, at all labels; then of what stands beside, where the form of the kernels
+        has terms.
     energies : list of (m, n) arrays
         Atomic energies of each class.
     directions : (n, 3N, D) array
@@ -46,10 +48,10 @@ class JointData:
         Total energies; None where no label's is observed.
     with_total : (t,) int array
         Labels whose total energies are observed, ascending.
-    terms : tuple of DistanceTerm
-        That may stand beside the atoms.
-    term_points : tuple of ClassPoints
-        Of each term, at all labels, whether the form has terms or not.
+    beside : tuple of AtomClass and DistanceTerm
+        What may stand beside the processes of the atoms: classes for second frames, then terms.
+    beside_points : tuple of ClassPoints
+        Of each of these, at all labels, whether the form has terms or not.
     """
 
     classes: list[AtomClass]
@@ -62,8 +64,8 @@ class JointData:
     with_energies: np.ndarray
     totals: np.ndarray | None
     with_total: np.ndarray
-    terms: tuple[DistanceTerm, ...] = ()
-    term_points: tuple[ClassPoints, ...] = ()
+    beside: tuple[AtomClass | DistanceTerm, ...] = ()
+    beside_points: tuple[ClassPoints, ...] = ()
 
     def __len__(self) -> int:
         return len(self.directions)
@@ -83,8 +85,8 @@ class JointData:
 
     @property
     def ties(self) -> list[np.ndarray]:
-        """(F,) of each class and term: features of the same number have one theta."""
-        used = self.terms if self.form.terms else ()
+        """(F,) of each of the points: features of the same number have one theta."""
+        used = self.beside if self.form.terms else ()
         return [np.unique(c.tie, return_inverse=True)[1] for c in (*self.classes, *used)]
 
     @property
@@ -116,7 +118,7 @@ class JointData:
             raise TrainingError(
                 "kernels with terms are for total energies alone: these labels have atomic energies"
             )
-        points = [*self.points[: len(self.classes)], *(self.term_points if form.terms else ())]
+        points = [*self.points[: len(self.classes)], *(self.beside_points if form.terms else ())]
         return replace(self, points=[p.in_form(form) for p in points])
 
     def select(self, labels: np.ndarray) -> "JointData":
@@ -131,8 +133,8 @@ class JointData:
             self.classes, [p.select(labels) for p in self.points],
             [e[:, labels] for e in self.energies], self.directions[labels],
             self.gradients[labels], with_gradient, self.source[labels], with_energies,
-            None if self.totals is None else self.totals[labels], with_total, self.terms,
-            tuple(p.select(labels) for p in self.term_points),
+            None if self.totals is None else self.totals[labels], with_total, self.beside,
+            tuple(p.select(labels) for p in self.beside_points),
         )
 
     def observed(self, a: int) -> tuple[ClassPoints, ClassPoints, ClassPoints]:
@@ -189,7 +191,8 @@ def joint_data(
     form : Form
         Of the kernels.
     terms : sequence of DistanceTerm
-        Which may stand beside the atoms where no label has atomic energies.
+        Which may stand beside the atoms where no label has atomic energies, together with second
+        processes of the atoms in frames whose axes are exchanged.
 
     Raises
     ------
@@ -228,6 +231,9 @@ def joint_data(
     if gradients is None:
         gradients = np.zeros((n, n_atoms, 3))
     terms = () if len(with_energies) else tuple(terms)
+    second, exchanged = [], exchanged_axes(alf)
+    if terms and alf.shape[0] > 3:  # of three atoms, both frames tell the same
+        second = symmetry.classes(exchanged)
     return JointData(
         classes,
         [class_points(geometries, directions, alf, atoms) for atoms in classes],
@@ -236,6 +242,7 @@ def joint_data(
         np.einsum("ix,ixd->id", gradients.reshape(n, -1), directions),
         with_gradient,
         np.zeros(n, dtype=int) if source is None else np.asarray(source),
-        with_energies, totals, with_total, terms,
-        tuple(term_points(geometries, directions, term) for term in terms),
+        with_energies, totals, with_total, (*second, *terms),
+        (*(class_points(geometries, directions, exchanged, atoms) for atoms in second),
+         *(term_points(geometries, directions, term) for term in terms)),
     ).in_form(form)

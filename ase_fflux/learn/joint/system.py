@@ -207,11 +207,12 @@ def constants(data: JointData) -> tuple[list[np.ndarray], np.ndarray, np.ndarray
         Of totals and gradients.
     basis : (K, J) array
         Means of the classes for J coefficients: each its own, or, without atomic energies, one.
-        Those of terms are zero.
+        Those of what stands beside the atoms are zero.
     """
     members = np.array([len(p.columns) for p in data.points])
     if data.latent:
-        basis = np.array([[0.0 if p.of_distances else 1.0] for p in data.points])
+        basis = np.zeros((len(members), 1))
+        basis[: len(data.classes)] = 1.0
     else:
         basis = np.eye(len(members))
     coupling = np.zeros((data.n_observed[1], basis.shape[1]))
@@ -251,7 +252,7 @@ class JointSystem(JointFactor):
         # right-hand sides: the labels, and the constant functions of the classes
         columns, coupling, basis = constants(data)
         energies = [e[:, data.with_energies] for e in data.energies]
-        energies += [np.empty((m, 0)) for m in members[len(energies):]]  # of terms
+        energies += [np.empty((m, 0)) for m in members[len(energies):]]  # not observed
         if data.latent:
             shifts = basis[:, 0] * data.totals[data.with_total].mean() / data.n_atoms
         else:

@@ -26,7 +26,8 @@ from ase_fflux.learn.joint.settings import CLIMBING, JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters, JointSystem
 from ase_fflux.model.kernels import Form, Kernel
 from ase_fflux.model.molecule import ENERGY
-from ase_fflux.model.shared import SharedProcess
+from ase_fflux.model.shared import SecondFrames, SharedProcess
+from ase_fflux.model.symmetry import AtomClass
 from ase_fflux.model.terms import TermProcess
 
 _SPREAD = 10.0
@@ -58,7 +59,8 @@ class JointResult:
     negative_log_likelihood : float
         Without its constant.
     terms : tuple of TermProcess
-        Beside the atoms.
+    second : tuple of SecondFrames
+        What stands beside the processes of the atoms.
     """
 
     processes: list[SharedProcess]
@@ -69,6 +71,7 @@ class JointResult:
     n_gradients: int
     negative_log_likelihood: float
     terms: tuple[TermProcess, ...] = ()
+    second: tuple[SecondFrames, ...] = ()
 
 
 def initial_hyperparameters(data: JointData, settings: JointSettings) -> Hyperparameters:
@@ -142,7 +145,7 @@ def forms_for(data: JointData, settings: JointSettings) -> list[Form]:
 
     A choice of the settings that has none of these is tried as it is.
     """
-    fitting = [f for f in settings.forms if f.terms == bool(data.terms)]
+    fitting = [f for f in settings.forms if f.terms == bool(data.beside)]
     return fitting or list(settings.forms)
 
 
@@ -191,7 +194,7 @@ def solve(
         totals[data.with_total] = system.total_weights
     return JointResult(
         _processes(system), _cartesian_weights(system), totals, data.with_energies,
-        hyperparameters, len(data.with_gradient), system.negative_log_likelihood, _terms(system),
+        hyperparameters, len(data.with_gradient), system.negative_log_likelihood, *_beside(system),
     )
 
 
@@ -223,14 +226,20 @@ def _processes(system: JointSystem) -> list[SharedProcess]:
     return found
 
 
-def _terms(system: JointSystem) -> tuple[TermProcess, ...]:
-    h, data = system.hyperparameters, system.data
-    used = data.terms if h.form.terms else ()
-    beside = zip(used, h.theta[len(data.classes):], h.variance[len(data.classes):], strict=True)
-    return tuple(
-        TermProcess(term, theta, float(variance), h.form.rational)
-        for term, theta, variance in beside
-    )
+def _beside(
+    system: JointSystem,
+) -> tuple[tuple[TermProcess, ...], tuple[SecondFrames, ...]]:
+    """Terms and second frames."""
+    h, data, form = system.hyperparameters, system.data, replace(system.data.form, terms=False)
+    terms, second, first = [], [], len(data.classes)
+    used = data.beside if h.form.terms else ()
+    for one, theta, variance in zip(used, h.theta[first:], h.variance[first:], strict=True):
+        if isinstance(one, AtomClass):
+            kernel = Kernel.periodic_on_phi(theta, form)
+            second.append(SecondFrames(one, kernel, float(variance)))
+        else:
+            terms.append(TermProcess(one, theta, float(variance), form.rational))
+    return tuple(terms), tuple(second)
 
 
 class _Recorded:

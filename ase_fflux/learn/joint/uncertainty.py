@@ -55,7 +55,9 @@ from ase_fflux.learn.joint.points import (
     term_points,
 )
 from ase_fflux.learn.joint.system import Hyperparameters, JointFactor
+from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
+from ase_fflux.model.symmetry import AtomClass
 
 _LEFT_OUT = 50
 """Labels at most that are left out for the scales: each costs a request."""
@@ -141,8 +143,9 @@ class Posterior:
             [t.term for t in shared.terms],
         )
         self.hyperparameters = Hyperparameters(
-            [*(p.kernel.theta for p in processes), *(t.theta for t in shared.terms)],
-            np.array([p.variance for p in (*processes, *shared.terms)]),
+            [*(p.kernel.theta for p in (*processes, *shared.second)),
+             *(t.theta for t in shared.terms)],
+            np.array([p.variance for p in (*processes, *shared.second, *shared.terms)]),
             np.array(shared.energy_noise), np.array(shared.gradient_noise),
             None if totals is None else np.array(totals.noise), form,
         )
@@ -262,14 +265,14 @@ class Posterior:
                 prior[:n_atoms, :n_atoms] += share / n_atoms * totals_block(here, here, *how)
                 prior[:n_atoms, n_atoms:] += share * totals_mixed_block(here, here, *how)
                 continue
-            members = list(data.classes[a].atoms)
+            members = list((*data.classes, *data.beside)[a].atoms)
             top = np.zeros((len(own.flat_columns), size))
             top[:, members] = variance * energy_block(own, here, *how)
             top[:, n_atoms:] = variance * mixed_block(own, here, *how)
             tops.append(top)
             bottom[:t, members] += variance * sums_block(here.flat_columns, summed, *how).T
             bottom[t:, members] += variance * mixed_block(here, some, *how).T
-            means[a, members] = 1.0
+            means[a, members] = a < len(data.classes)
             energies = variance * energy_block(here, here, *how)
             prior[np.ix_(members, members)] += np.tril(energies) + np.tril(energies, -1).T
             prior[members, n_atoms:] += variance * mixed_block(here, here, *how)
@@ -278,11 +281,15 @@ class Posterior:
         return prior, means, tops, bottom
 
     def _points(self, geometries, directions) -> Iterator[ClassPoints]:
-        """Of each class of atoms and each term, in the order of the data's."""
+        """Of each class of atoms and of what stands beside, in the order of the data's."""
         for atoms in self.data.classes:
             yield class_points(geometries, directions, self._alf, atoms, self.data.form)
-        for term in self.data.terms:
-            yield term_points(geometries, directions, term, self.data.form)
+        for one in self.data.beside if self.data.form.terms else ():
+            if isinstance(one, AtomClass):
+                exchanged = exchanged_axes(self._alf)
+                yield class_points(geometries, directions, exchanged, one, self.data.form)
+            else:
+                yield term_points(geometries, directions, one, self.data.form)
 
     def energy_covariance(self, geometries: np.ndarray) -> np.ndarray:
         """Covariance (G, G) of the total energies of geometries (G, N, 3) in bohr (hartree^2).
@@ -301,7 +308,7 @@ class Posterior:
             tops.append(variance * sums_block(own.flat_columns, here, *how))
             bottom[:t] += variance * totals_block(summed, here, *how)
             bottom[t:] += variance * totals_mixed_block(here, some, *how).T
-            means[a] = 0 if here.of_distances else len(here.columns)
+            means[a] = len(here.columns) if a < len(data.classes) else 0
             prior += variance * totals_block(here, here, *how)
         return self.scale**2 * self._conditioned(prior, means, tops, bottom)
 

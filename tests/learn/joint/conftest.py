@@ -11,8 +11,8 @@ from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import feature_jacobians, features, n_features
 from ase_fflux.model.kernels import USUAL, azimuths, distances
-from ase_fflux.model.symmetry import Symmetry, find_symmetry
-from ase_fflux.model.terms import distance_terms
+from ase_fflux.model.symmetry import AtomClass, Symmetry, find_symmetry
+from ase_fflux.model.terms import DistanceTerm, distance_terms
 from ase_fflux.topology.graphs import bonds_between
 
 
@@ -25,10 +25,11 @@ class Case:
     alf: np.ndarray
     data: object
 
-    def operations(self, atom):
+    def operations(self, atom, alf=None):
         """Those that carry the frame of the first atom of its class to an atom's, each once."""
+        alf = self.alf if alf is None else alf
         first = next(c.atoms[0] for c in self.data.classes if atom in c.atoms)
-        ours, theirs = (frame[frame >= 0] for frame in (self.alf[atom], self.alf[first]))
+        ours, theirs = (frame[frame >= 0] for frame in (alf[atom], alf[first]))
         found = {}
         for p, mirrored in zip(self.symmetry.permutations, self.symmetry.mirrored, strict=True):
             if np.array_equal(p[theirs], ours):
@@ -36,14 +37,15 @@ class Case:
                 found[*p.tolist(), hand] = first, p, hand
         return list(found.values())
 
-    def image(self, x, operation):
+    def image(self, x, operation, alf=None):
         """Features (n, F) of the first atom in an image of x, their slopes (n, F, 3N) by x."""
+        alf = self.alf if alf is None else alf
         first, p, mirrored = operation
         mirror = np.array([1.0, 1.0, -1.0 if mirrored else 1.0])
         moved = x[:, p] * mirror
         slopes = np.zeros((len(x), n_features(x.shape[1]), *x.shape[1:]))
-        slopes[:, :, p] = feature_jacobians(moved, self.alf, first) * mirror
-        return features(moved, self.alf, first), slopes.reshape(*slopes.shape[:2], -1)
+        slopes[:, :, p] = feature_jacobians(moved, alf, first) * mirror
+        return features(moved, alf, first), slopes.reshape(*slopes.shape[:2], -1)
 
     def entering(self, form, features, slopes):
         """Distances as 1/R, where the form has it so."""
@@ -60,12 +62,16 @@ class Case:
         n_atoms = x.shape[1]
         phi = azimuths(n_features(n_atoms))
         out = np.zeros((len(x), 4 * n_atoms, len(y), 4 * n_atoms))
-        for c, theta, variance in zip(self.data.classes, h.theta, h.variance, strict=False):
+        seen = [(c, self.alf) for c in self.data.classes]
+        if h.form.terms:
+            exchanged = self.alf[:, [0, 2, 1]]
+            seen += [(c, exchanged) for c in self.data.beside if isinstance(c, AtomClass)]
+        for (c, alf), theta, variance in zip(seen, h.theta, h.variance, strict=False):
             for a in c.atoms:
-                f, slopes = self.entering(h.form, *self.image(x, self.operations(a)[0]))
+                f, slopes = self.entering(h.form, *self.image(x, self.operations(a, alf)[0], alf))
                 for b in c.atoms:
-                    for operation in self.operations(b):
-                        g, other_slopes = self.entering(h.form, *self.image(y, operation))
+                    for operation in self.operations(b, alf):
+                        g, other_slopes = self.entering(h.form, *self.image(y, operation, alf))
                         d = f[:, None] - g
                         square = np.where(phi, 2.0 - 2.0 * np.cos(d), d**2)
                         e = (square @ theta)[..., None]
@@ -85,9 +91,9 @@ class Case:
                         ) - curve[..., None] * left[..., :, None] * right[..., None, :]
                         out[:, n_atoms:, :, n_atoms:] += both.transpose(0, 2, 1, 3)
         if h.form.terms:
+            terms = [one for one in self.data.beside if isinstance(one, DistanceTerm)]
             for term, theta, variance in zip(
-                self.data.terms, h.theta[len(self.data.classes):],
-                h.variance[len(self.data.classes):], strict=True,
+                terms, h.theta[-len(terms):], h.variance[-len(terms):], strict=True,
             ):
                 self.add_term(out, h.form, term, theta, variance, x, y)
         return out
@@ -254,8 +260,12 @@ def made_up_hyperparameters():
         ]
         ties = [c.tie for c in data.classes]
         if data.form.terms:
-            wide += [np.full(len(term.tie), 20.0) for term in data.terms]
-            ties += [term.tie for term in data.terms]
+            ties += [one.tie for one in data.beside]
+            wide += [
+                np.where(data.form.inverse & distances(len(one.tie)), 20.0, 1.0)
+                if isinstance(one, AtomClass) else np.full(len(one.tie), 20.0)
+                for one in data.beside
+            ]
         return Hyperparameters(
             [w * rng.uniform(0.05, 0.4, len(w))[tie] for w, tie in zip(wide, ties, strict=True)],
             rng.uniform(0.3, 2.0, len(ties)),

@@ -73,7 +73,7 @@ def model_of(case, result):
         totals = Totals(result.total_weights, (0.0,), result.with_energies)
     shared = Shared(
         case.symmetry, tuple(result.processes), result.gradient_weights, totals=totals,
-        terms=result.terms,
+        terms=result.terms, second=result.second,
     )
     return shared_model(
         "toy", case.labels.symbols, case.alf, shared, case.labels.geometries[0],
@@ -164,13 +164,16 @@ def test_result_says_what_it_was_made_of(case, h):
         assert process.atoms is c and process.properties == ("iqa",)
         np.testing.assert_array_equal(process.kernel.theta, theta)
     assert len(result.processes) == len(case.data.classes)
-    assert len(result.terms) == h.form.terms * len(case.data.terms)
+    beside = [*result.second, *result.terms]
+    assert len(beside) == h.form.terms * len(case.data.beside)
+    assert len(result.second) == h.form.terms * (len(case.alf) > 3) * len(result.processes)
     for process, theta, variance in zip(
-        result.terms, h.theta[len(result.processes):], h.variance[len(result.processes):],
-        strict=True,
+        beside, h.theta[len(result.processes):], h.variance[len(result.processes):], strict=True
     ):
-        np.testing.assert_array_equal(process.theta, theta)
-        assert process.variance == variance and process.rational == h.form.rational
+        kernel = getattr(process, "kernel", None)
+        np.testing.assert_array_equal(process.theta if kernel is None else kernel.theta, theta)
+        assert process.variance == variance
+        assert (process if kernel is None else kernel.form).rational == h.form.rational
 
 
 def assert_same_weights(one, other, rtol, atol):

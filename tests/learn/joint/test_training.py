@@ -305,7 +305,7 @@ def test_terms_are_for_latent_energies(make_case):
     ).data
     h, steps = find_hyperparameters(latent.in_form(USUAL), settings)
     assert h.form.terms and len(steps) == 4
-    assert all(step.form.endswith("terms of distances beside the atoms") for step in steps)
+    assert all(step.form.endswith("with second frames and terms of distances") for step in steps)
     assert not find_hyperparameters(
         latent, replace(settings, forms=(FORMS["rq"],))
     )[0].form.terms

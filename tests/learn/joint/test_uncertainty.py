@@ -14,7 +14,7 @@ from ase_fflux.model.alf import choose_alf
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import FORMS, USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, shared_model
-from ase_fflux.model.shared import Shared, SharedProcess, Totals
+from ase_fflux.model.shared import SecondFrames, Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import Symmetry, find_symmetry
 from ase_fflux.model.terms import TermProcess, distance_terms
 from ase_fflux.topology.graphs import bonds_between
@@ -58,8 +58,14 @@ def make(
             atoms, (ENERGY,), Kernel.periodic_on_phi(theta, of_atoms), np.zeros(1), weights, 1e-6,
             rng.uniform(0.2, 0.6),
         ))
-    terms = []
+    terms, second = [], []
     if form.terms:
+        for atoms in symmetry.classes(alf[:, [0, 2, 1]]) if len(shape) > 3 else ():
+            theta = rng.uniform(0.05, 0.3, n_features(len(shape)))[atoms.tie]
+            second.append(SecondFrames(
+                atoms, Kernel.periodic_on_phi(theta, replace(form, terms=False)),
+                rng.uniform(0.2, 0.6),
+            ))
         for term in distance_terms(symbols, bonds_between(numbers, shape), symmetry):
             terms.append(TermProcess(
                 term, rng.uniform(2.0, 6.0, len(term.tie))[term.tie], rng.uniform(0.2, 0.6),
@@ -67,7 +73,7 @@ def make(
             ))
     shared = Shared(
         symmetry, tuple(processes), gradient_weights, (ENERGY_NOISE,), (GRADIENT_NOISE,),
-        totals=totals, terms=tuple(terms),
+        totals=totals, terms=tuple(terms), second=tuple(second),
     )
     return shared_model(molecule, tuple(symbols), alf, shared, shape, geometries)
 
@@ -87,6 +93,7 @@ class Dense:
         self.model, self.n_atoms = model, len(model.symbols)
         shared = model.shared
         self.processes = {a: p for p in shared.processes for a in p.atoms.atoms}
+        self.second = {a: p for p in shared.second for a in p.atoms.atoms}
         self.index = {p: i for i, p in enumerate(shared.processes)}
         self.n = len(model.geometries)
         self.with_gradient = np.flatnonzero(shared.gradient_weights.any(axis=(1, 2)))
@@ -95,9 +102,9 @@ class Dense:
             self.with_energies = shared.totals.with_energies
             self.with_total = np.flatnonzero(shared.totals.weights)
 
-    def operations(self, atom):
+    def operations(self, atom, alf):
         """Those that carry the frame of the first atom of a class to that of an atom."""
-        symmetry, alf = self.model.shared.symmetry, self.model.alf
+        symmetry = self.model.shared.symmetry
         first, found = self.processes[atom].atoms.atoms[0], {}
         for permutation, mirrored in zip(symmetry.permutations, symmetry.mirrored, strict=True):
             if np.array_equal(permutation[alf[first]], alf[atom]):
@@ -105,24 +112,24 @@ class Dense:
                 found[*permutation, mirrored] = permutation, mirrored
         return list(found.values())
 
-    def images(self, points, atom):
+    def images(self, points, atom, alf):
         first = self.processes[atom].atoms.atoms[0]
         return [
-            features(points[:, g] * ([1, 1, -1] if mirrored else [1, 1, 1]), self.model.alf, first)
-            for g, mirrored in self.operations(atom)
+            features(points[:, g] * ([1, 1, -1] if mirrored else [1, 1, 1]), alf, first)
+            for g, mirrored in self.operations(atom, alf)
         ]
 
     def latent(self, points):
         """Prior covariance (N P, N P) of all atomic energies at points (P, N, 3)."""
         count = len(points)
         k = np.zeros((self.n_atoms, count, self.n_atoms, count))
-        for a in range(self.n_atoms):
-            for b in range(self.n_atoms):
-                process = self.processes[a]
-                if process is self.processes[b]:
-                    x = self.images(points, a)[0]
-                    k[a, :, b] = process.variance * sum(
-                        process.kernel.matrix(x, y) for y in self.images(points, b)
+        alf = self.model.alf
+        for processes, frames in ((self.processes, alf), (self.second, alf[:, [0, 2, 1]])):
+            for a, process in processes.items():
+                x = self.images(points, a, frames)[0]
+                for b in process.atoms.atoms:
+                    k[a, :, b] += process.variance * sum(
+                        process.kernel.matrix(x, y) for y in self.images(points, b, frames)
                     )
         for process in self.model.shared.terms:
             found = np.zeros((count, count))
