@@ -100,8 +100,9 @@ def add_joint_kernel(parser, what: str) -> None:
         "--joint-kernel", choices=list(FORMS), metavar="FORM",
         help=f"{what} of the energies: rbf (squared exponential, the only one that .model files "
         "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as "
-        "1/R; for labels without atomic energies also each of them with -terms, terms of distances "
-        "beside the atoms (default: the most likely, with terms where atomic energies are latent)",
+        "1/R; for labels without atomic energies also each of them with -terms: second frames and "
+        "terms of distances beside the atoms (default: of the first four, or of rbf-terms and "
+        "rq-inverse-terms, what labels left out say)",
     )
 
 

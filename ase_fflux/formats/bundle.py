@@ -105,15 +105,14 @@ import numpy as np
 
 from ase_fflux.base.errors import FFLUXError, ModelError, reason
 from ase_fflux.base.store import DAMAGE, archive, words, write_bytes
+from ase_fflux.formats.bundle_beside import CHECKED, predicted_second
 from ase_fflux.formats.bundle_reader import (
-    CHECKED,
     FORMAT,
     HEADER,
     PRIOR,
     BundleReader,
     expanded,
     first_inputs,
-    predicted_second,
 )
 from ase_fflux.formats.model_directory import in_own_features
 from ase_fflux.model.frames import features

@@ -8,25 +8,22 @@ from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import ModelError
 from ase_fflux.base.store import archive, parse_json, read_array
-from ase_fflux.formats.dialects import ROUNDING
+from ase_fflux.formats.bundle_beside import CHECKED, check_beside, read_beside, require, rounding
 from ase_fflux.formats.model_file import PROPERTIES
-from ase_fflux.model.alf import check_alf, exchanged_axes
+from ase_fflux.model.alf import check_alf
 from ase_fflux.model.analogue import Analogue
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
 from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
 from ase_fflux.model.prior import Prior
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.model.shared import SecondFrames, Shared, SharedProcess, Totals
+from ase_fflux.model.shared import Shared, SharedProcess, Totals
 from ase_fflux.model.symmetry import AtomClass, Symmetry
-from ase_fflux.model.terms import DistanceTerm, MoleculeTerm, TermProcess
 from ase_fflux.topology.graphs import atom_label
 
 FORMAT = "ase-fflux bundle"
 VERSION = 7
 """The newest that is read and written."""
-CHECKED = 3
-"""Labels whose predictions are repeated on reading."""
 HEADER, PRIOR = "header.json", "prior.fflux"
 
 
@@ -38,24 +35,11 @@ def expanded(model: MoleculeModel, process: SharedProcess) -> GaussianProcess:
     )
 
 
-def predicted_second(model: MoleculeModel, process: SecondFrames) -> np.ndarray:
-    """What a second process predicts for its first atom at the first labels, (k,)."""
-    first = process.atoms.atoms[0]
-    gp = next(p.gp for p in model.second if p.atom == first)
-    x = features(model.geometries[:CHECKED], exchanged_axes(model.alf), first)
-    return gp.predict(x)[0]
-
-
 def first_inputs(gp: GaussianProcess, process: SharedProcess) -> np.ndarray:
     """Inputs of all atoms at the first labels, as the atoms see them."""
     _, m, n = process.weights.shape
     f = gp.kernel.n_features
     return gp.inputs[:m * n].reshape(m, n, f)[:, :CHECKED].reshape(-1, f)
-
-
-def _require(condition: bool, fault: str) -> None:
-    if not condition:
-        raise ModelError(f"{fault}: the bundle is damaged, fetch it again or rebuild it")
 
 
 class BundleReader:
@@ -76,7 +60,7 @@ class BundleReader:
             )
         self.header = header
         self.symbols = header["symbols"]
-        _require(
+        require(
             isinstance(self.symbols, list) and len(self.symbols) >= 2
             and all(isinstance(s, str) and s in atomic_numbers for s in self.symbols),
             "the list of elements is wrong",
@@ -89,15 +73,15 @@ class BundleReader:
         try:
             check_alf(self.alf, self.n_atoms)
         except ModelError as error:
-            _require(False, str(error))
+            require(False, str(error))
 
     def model(self) -> MoleculeModel:
         """The whole model."""
         header, n = self.header, self.n_atoms
-        _require(isinstance(header["name"], str) and isinstance(header["provenance"], dict)
-                 and isinstance(header["processes"], list), "the header is wrong")
+        require(isinstance(header["name"], str) and isinstance(header["provenance"], dict)
+                and isinstance(header["processes"], list), "the header is wrong")
         self.charge = header.get("charge")
-        _require(self.charge is None or type(self.charge) is int, "the total charge is wrong")
+        require(self.charge is None or type(self.charge) is int, "the total charge is wrong")
         self.geometries = self.array("geometries", (None, n, 3)) if header["geometries"] else None
         reference = self.array("reference_geometry", (n, 3))
         if header["version"] > 1:
@@ -112,29 +96,29 @@ class BundleReader:
 
     def check_complete(self, named: list[tuple[int, str]]) -> None:
         """Each atom has an energy, and each property once."""
-        _require(len(set(named)) == len(named), "a property stands twice")
-        _require(all((a, ENERGY) in named for a in range(self.n_atoms)), "an atom has no energy")
+        require(len(set(named)) == len(named), "a property stands twice")
+        require(all((a, ENERGY) in named for a in range(self.n_atoms)), "an atom has no energy")
 
     def properties_and_noise(self, g: int, entry: dict) -> tuple[tuple[str, ...], float]:
         """Of process g."""
         names, noise = entry["properties"], entry["noise"]
-        _require(isinstance(names, list) and bool(names) and set(names) <= set(PROPERTIES),
-                 f"process {g} has unknown properties")
+        require(isinstance(names, list) and bool(names) and set(names) <= set(PROPERTIES),
+                f"process {g} has unknown properties")
         return tuple(names), self.not_negative(noise, f"noise of process {g}")
 
     def not_negative(self, value, what: str) -> float:
         """A finite number from 0."""
-        _require(type(value) in (int, float) and 0 <= value < np.inf, f"the {what} is wrong")
+        require(type(value) in (int, float) and 0 <= value < np.inf, f"the {what} is wrong")
         return float(value)
 
     def kernel(self, g: int, f: int, form: Form = USUAL) -> Kernel:
         """Of process g, with f features."""
         theta = self.array(f"{g}_kernel", (3, f))
-        _require((theta >= 0).all(), f"negative theta of process {g}")
+        require((theta >= 0).all(), f"negative theta of process {g}")
         # an atom's distances are angles to none of its processes if they are inverses to one
-        _require(self.header["version"] < 5 or not theta[1:, distances(f)].any(),
-                 f"the kernel of process {g} is of a kind that is not known")
-        _require(not form.rational or not theta[1].any(), f"the kernel of process {g} is wrong")
+        require(self.header["version"] < 5 or not theta[1:, distances(f)].any(),
+                f"the kernel of process {g} is of a kind that is not known")
+        require(not form.rational or not theta[1].any(), f"the kernel of process {g} is wrong")
         return Kernel(*theta, form)
 
     def form(self, g: int, entry: dict) -> Form:
@@ -142,15 +126,15 @@ class BundleReader:
         if self.header["version"] < 5:
             return USUAL
         form = Form(entry["inverse"], entry["rational"])
-        _require(type(form.inverse) is bool and type(form.rational) is bool,
-                 f"the form of the kernel of process {g} is wrong")
+        require(type(form.inverse) is bool and type(form.rational) is bool,
+                f"the form of the kernel of process {g} is wrong")
         return form
 
     def process(self, g: int, entry: dict) -> AtomProcess:
         """Process g of version 1."""
         names, noise = self.properties_and_noise(g, entry)
         atom = entry["atom"]
-        _require(type(atom) is int and 0 <= atom < self.n_atoms, f"process {g} has no atom")
+        require(type(atom) is int and 0 <= atom < self.n_atoms, f"process {g} has no atom")
         inputs = self.process_inputs(atom, entry["inputs"])
         n, f = inputs.shape
         gp = GaussianProcess(
@@ -163,27 +147,16 @@ class BundleReader:
     def check_predictions(self, g: int, gp: GaussianProcess, inputs, atom: int, names) -> None:
         """Predictions of process g are those that were stored with it."""
         check = self.array(f"{g}_check", (len(names), len(inputs)))
-        bound = self.rounding(gp)
+        bound = rounding(gp)
         off = np.abs(gp.predict(inputs) - check).max(axis=1)
         which = atom_label(atom, [atomic_numbers[symbol] for symbol in self.symbols])
-        _require(bool((off <= bound).all()), f"{which} {', '.join(names)}: predictions stored "
-                 f"with the model are not reproduced (off by {off.max():.1e})")
-
-    @staticmethod
-    def rounding(gp: GaussianProcess) -> np.ndarray:
-        """(P,) by how much predictions may differ between machines."""
-        size = np.abs(gp.weights).sum(axis=1)
-        if gp.derivative_weights is not None:
-            slopes = np.abs(gp.kernel.entering(gp.inputs)[1]).max(axis=0)
-            bend = 1 + 2 * gp.kernel.theta * slopes**2
-            size = size + np.abs(gp.derivative_weights).sum(axis=1) @ bend
-        # features differ between machines by rounding, which large weights magnify
-        return 10 * ROUNDING * (1 + size + np.abs(gp.mean))
+        require(bool((off <= bound).all()), f"{which} {', '.join(names)}: predictions stored "
+                f"with the model are not reproduced (off by {off.max():.1e})")
 
     def shared_model(self, reference: np.ndarray) -> MoleculeModel:
         """A model of version 2 to 7."""
         header = self.header
-        _require(self.geometries is not None, "the training geometries are missing")
+        require(self.geometries is not None, "the training geometries are missing")
         symmetry = self.symmetry(header["symmetry"])
         gradient_weights = None
         if header["gradients"]:
@@ -199,18 +172,17 @@ class BundleReader:
         self.check_complete([
             (atom, name) for p in processes for atom in p.atoms.atoms for name in p.properties
         ])
-        _require(gradient_weights is not None or all(p.variance == 0 for p in processes),
-                 "the weights of the gradients are missing")
-        _require(len({p.kernel.form for p in processes if p.variance > 0}) < 2,
-                 "the kernels of the energies are not of one form")
+        require(gradient_weights is not None or all(p.variance == 0 for p in processes),
+                "the weights of the gradients are missing")
+        require(len({p.kernel.form for p in processes if p.variance > 0}) < 2,
+                "the kernels of the energies are not of one form")
         shared = Shared(
             symmetry, processes, gradient_weights,
             self.noise("energy_noise", "noise of the energies"),
             self.noise("gradient_noise", "noise of the gradients"), self.source(),
-            moment_geometries, self.totals(), self.terms(symmetry),
-            self.second_frames(symmetry, processes),
+            moment_geometries, self.totals(), *read_beside(self, symmetry, processes),
         )
-        _require(
+        require(
             not (shared.terms or shared.second) or shared.latent and gradient_weights is not None,
             "there are terms beside atoms whose energies are not latent",
         )
@@ -223,88 +195,8 @@ class BundleReader:
             self.check_predictions(
                 g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
             )
-        for t, term in enumerate(model.terms):
-            self.check_term(t, term)
-        for g, second in enumerate(shared.second):
-            self.check_second(g, model, second)
+        check_beside(self, model)
         return model
-
-    def second_frames(
-        self, symmetry: Symmetry, processes: tuple[SharedProcess, ...]
-    ) -> tuple[SecondFrames, ...]:
-        """Second processes of the atoms, their kernels of the form of the first ones."""
-        if self.header["version"] < 7 or not self.header["second"]:
-            return ()
-        form = next(p.kernel.form for p in processes if ENERGY in p.properties)
-        classes, entries = symmetry.classes(exchanged_axes(self.alf)), self.header["second"]
-        _require([tuple(entry["atoms"]) for entry in entries] == [c.atoms for c in classes],
-                 "the second frames are not of all classes of equivalent atoms")
-        found = []
-        for g, (atoms, entry) in enumerate(zip(classes, entries, strict=True)):
-            theta = self.array(f"second_{g}_theta", (n_features(self.n_atoms),))
-            _require(bool((theta >= 0).all()) and np.array_equal(theta, theta[atoms.tie]),
-                     f"theta of second process {g} are wrong")
-            variance = self.not_negative(entry["variance"], f"variance of second process {g}")
-            found.append(SecondFrames(atoms, Kernel.periodic_on_phi(theta, form), variance))
-        return tuple(found)
-
-    def check_second(self, g: int, model: MoleculeModel, process: SecondFrames) -> None:
-        """Predictions of second process g are those that were stored with it."""
-        first = process.atoms.atoms[0]
-        gp = next(p.gp for p in model.second if p.atom == first)
-        found = predicted_second(model, process)
-        off = np.abs(found - self.array(f"second_{g}_check", found.shape)).max()
-        _require(off <= self.rounding(gp)[0], f"second process {g}: predictions stored with the "
-                 f"model are not reproduced (off by {off:.1e})")
-
-    def terms(self, symmetry: Symmetry) -> tuple[TermProcess, ...]:
-        """Terms of distances beside the atoms."""
-        if self.header["version"] < 7:
-            return ()
-        return tuple(
-            self.term(t, entry, symmetry) for t, entry in enumerate(self.header["terms"])
-        )
-
-    def term(self, t: int, entry: dict, symmetry: Symmetry) -> TermProcess:
-        """Term t, under all operations the same."""
-        pairs, views, tie = (np.array(entry[name]) for name in ("pairs", "views", "tie"))
-        wrong = f"term {t} is of no distances of the molecule"
-        _require(pairs.ndim == 3 and pairs.shape[2] == 2 and pairs.size > 0
-                 and pairs.dtype.kind == "i", wrong)
-        c = pairs.shape[1]
-        _require(bool(((pairs >= 0) & (pairs < self.n_atoms)).all())
-                 and bool((pairs[..., 0] != pairs[..., 1]).all()), wrong)
-        _require(views.ndim == 2 and views.dtype.kind == "i" and tie.dtype.kind == "i"
-                 and tie.shape == (c,) and np.array_equal(np.sort(views), [range(c)] * len(views)),
-                 f"the images of term {t} are wrong")
-
-        def sets(members):
-            images = np.sort(members, axis=-1)[:, views]
-            return {tuple(map(tuple, image)) for member in images.tolist() for image in member}
-
-        own = sets(pairs)
-        _require(all(sets(p[pairs]) == own for p in symmetry.permutations),
-                 f"term {t} does not have the symmetry of the molecule")
-        theta = self.array(f"term_{t}_theta", (c,))
-        _require(bool((theta > 0).all()) and all(
-            np.array_equal(theta, theta[view]) for view in views
-        ), f"theta of term {t} are wrong")
-        _require(type(entry["rational"]) is bool, f"the kernel of term {t} is wrong")
-        return TermProcess(
-            DistanceTerm(pairs, views, tie), theta,
-            self.not_negative(entry["variance"], f"variance of term {t}"), entry["rational"],
-        )
-
-    def check_term(self, t: int, term: MoleculeTerm) -> None:
-        """What term t adds to the first labels is what was stored with it."""
-        found = term.energies(self.geometries[:CHECKED])
-        check = self.array(f"term_{t}_check", found.shape)
-        slopes = np.abs(term.gp.derivative_weights[0]) @ (1 + 2 * term.gp.kernel.theta)
-        size = np.abs(term.gp.weights).sum() + slopes.sum()
-        bound = 10 * ROUNDING * (1 + size * term.pairs.shape[0] * len(term.view_column))
-        off = np.abs(found - check).max()
-        _require(off <= bound, f"term {t}: predictions stored with the model are not reproduced "
-                 f"(off by {off:.1e})")
 
     def prior(self) -> Prior | None:
         """What the model stands on top of."""
@@ -313,12 +205,12 @@ class BundleReader:
         ):
             return None
         content, bundle = self.header["prior"], self.archive.read(PRIOR)
-        _require(hashlib.sha256(bundle).hexdigest() == content["sha256"],
-                 "the prior is not the one that the model was trained with")
+        require(hashlib.sha256(bundle).hexdigest() == content["sha256"],
+                "the prior is not the one that the model was trained with")
         with archive(bundle) as opened:
             prior = BundleReader(opened).model()
         atoms, factor = np.array(content["atoms"]), content["factor"]
-        _require(
+        require(
             atoms.dtype.kind == "i" and np.array_equal(np.sort(atoms), range(self.n_atoms))
             and len(prior.symbols) == self.n_atoms and (factor is not None or all(
                 self.symbols[i] == s for i, s in zip(atoms, prior.symbols, strict=True)
@@ -339,12 +231,12 @@ class BundleReader:
             return None
         content, n = self.header["totals"], len(self.geometries)
         labels = np.array(content["with_energies"], dtype=int)
-        _require(
+        require(
             labels.ndim == 1 and np.array_equal(labels, np.unique(labels))
             and bool(((labels >= 0) & (labels < n)).all()), "the labels with energies are wrong",
         )
         noise = self.levels(content["noise"], "noise of the totals")
-        _require(len(noise) == len(self.header["energy_noise"]), "the noise of the totals is wrong")
+        require(len(noise) == len(self.header["energy_noise"]), "the noise of the totals is wrong")
         return Totals(self.array("total_weights", (n,)), noise, labels)
 
     def noise(self, name: str, what: str) -> tuple[float, ...]:
@@ -353,7 +245,7 @@ class BundleReader:
 
     def levels(self, levels, what: str) -> tuple[float, ...]:
         """A list of noise levels."""
-        _require(isinstance(levels, list) and len(levels) > 0, f"the {what} is wrong")
+        require(isinstance(levels, list) and len(levels) > 0, f"the {what} is wrong")
         return tuple(self.not_negative(level, what) for level in levels)
 
     def source(self) -> np.ndarray | None:
@@ -362,7 +254,7 @@ class BundleReader:
             return None
         source = np.array(self.header["source"])
         count = min(len(self.header["energy_noise"]), len(self.header["gradient_noise"]))
-        _require(
+        require(
             source.shape == self.geometries.shape[:1] and source.dtype.kind == "i"
             and bool(((source >= 0) & (source < count)).all()), "the sources of labels are wrong",
         )
@@ -374,11 +266,11 @@ class BundleReader:
         permutations, mirrored = np.array(content["permutations"]), np.array(content["mirrored"])
         good = permutations.ndim == 2 and permutations.dtype.kind == "i"
         good = good and mirrored.dtype == bool and mirrored.shape == permutations.shape[:1]
-        _require(good and np.array_equal(np.sort(permutations), [range(n)] * len(mirrored)),
-                 "a symmetry operation is no permutation of the atoms")
+        require(good and np.array_equal(np.sort(permutations), [range(n)] * len(mirrored)),
+                "a symmetry operation is no permutation of the atoms")
         symbols = np.array(self.symbols)
-        _require(bool((symbols[permutations] == symbols).all()),
-                 "a symmetry operation exchanges different elements")
+        require(bool((symbols[permutations] == symbols).all()),
+                "a symmetry operation exchanges different elements")
 
         def operations(rows, mirrors):
             return list(zip(map(tuple, rows.tolist()), mirrors.tolist(), strict=True))
@@ -386,14 +278,14 @@ class BundleReader:
         # x'[i] = x[p[i]] and then x''[i] = x'[q[i]] is x''[i] = x[p[q[i]]]
         products = permutations[:, permutations].reshape(-1, n)
         group = operations(permutations, mirrored)
-        _require(
+        require(
             group[:1] == [(tuple(range(n)), False)] and len(set(group)) == len(group)
             and set(operations(products, (mirrored[:, None] ^ mirrored).ravel())) <= set(group),
             "the symmetry operations are no group that begins with the identity",
         )
         symmetry = Symmetry(permutations, mirrored)
-        _require(np.array_equal(symmetry.carried_alf(self.alf), self.alf),
-                 "the local frames of equivalent atoms do not correspond")
+        require(np.array_equal(symmetry.carried_alf(self.alf), self.alf),
+                "the local frames of equivalent atoms do not correspond")
         return symmetry
 
     def shared_process(
@@ -402,13 +294,13 @@ class BundleReader:
         """Process g of version 2 to 7."""
         names, noise = self.properties_and_noise(g, entry)
         atoms = classes.get(tuple(entry["atoms"]))
-        _require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")
+        require(atoms is not None, f"the atoms of process {g} are not a class of equivalent ones")
         variance = self.not_negative(entry["variance"], f"variance of process {g}")
-        _require(variance == 0 or names == (ENERGY,),
-                 f"process {g} has gradients but is not of energies")
+        require(variance == 0 or names == (ENERGY,),
+                f"process {g} has gradients but is not of energies")
         kernel = self.kernel(g, n_features(self.n_atoms), self.form(g, entry))
-        _require(np.array_equal(kernel.theta, kernel.theta[atoms.tie]),
-                 f"equivalent features of process {g} differ in theta")
+        require(np.array_equal(kernel.theta, kernel.theta[atoms.tie]),
+                f"equivalent features of process {g} differ in theta")
         points = len(self.geometries) + (0 if ENERGY in names else self.extra)
         return SharedProcess(
             atoms, names, kernel, self.array(f"{g}_mean", (len(names),)),
@@ -420,10 +312,10 @@ class BundleReader:
         key = ("features", atom) if number is None else number
         if key not in self.inputs:
             if number is not None:
-                _require(type(number) is int, "the number of an array of inputs is wrong")
+                require(type(number) is int, "the number of an array of inputs is wrong")
                 self.inputs[key] = self.array(f"inputs_{number}", (None, n_features(self.n_atoms)))
             else:
-                _require(self.geometries is not None, "the training geometries are missing")
+                require(self.geometries is not None, "the training geometries are missing")
                 self.inputs[key] = features(self.geometries, self.alf, atom)
         return self.inputs[key]
 
@@ -435,6 +327,6 @@ class BundleReader:
             length == (expected or max(length, 1))
             for length, expected in zip(array.shape, shape, strict=True)
         )
-        _require(good, f"{name} is not an array of numbers of the right shape")
-        _require(bool(np.isfinite(array).all()), f"{name} holds numbers that are not finite")
+        require(good, f"{name} is not an array of numbers of the right shape")
+        require(bool(np.isfinite(array).all()), f"{name} holds numbers that are not finite")
         return array
