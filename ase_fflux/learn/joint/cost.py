@@ -35,8 +35,9 @@ class Cost:
 def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     """Of solving for the weights with that many gradients (default: those that are there).
 
-    Memory: the lower triangle of the Schur complement, in panels, slopes, covariances of energies
-    with themselves and with totals and gradients, and what tiles of pairs of labels take.
+    Memory: the lower triangle of the Schur complement, in panels, slopes by features and by what
+    enters the kernel, covariances of energies with themselves and with totals and gradients, and
+    what tiles of pairs of labels take.
     """
     directions = data.directions.shape[2]
     g = len(data.with_gradient) if n_gradients is None else n_gradients
@@ -48,7 +49,7 @@ def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     for points in data.points:
         members, n, columns = points.columns.shape
         energies, views = members * len(data.with_energies), len(points.view_column)
-        memory += 8.0 * (energies**2 + energies * size + members * n * columns * directions)
+        memory += 8.0 * (energies**2 + energies * size + 2 * members * n * columns * directions)
         operations += energies**3 / 3.0 + energies**2 * size + energies * size**2
         # of each pair of labels: points with all images three times by the slopes and once by what
         # comes of it, and all slopes by each other
