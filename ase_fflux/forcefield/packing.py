@@ -8,6 +8,7 @@ instead: k(f, T f_j) = k(T^-1 f, f_j). What is read again and again is then smal
 cache of a core.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -151,14 +152,14 @@ class Pack:
         return int((queries * self.size * self.columns * each).sum())
 
 
-def pack(alf: np.ndarray, processes: list[AtomProcess], slots: dict[str, int]) -> Pack:
+def pack(alf: np.ndarray, processes: Sequence[AtomProcess], slots: dict[str, int]) -> Pack:
     """Lay out processes for `evaluation.sweep`.
 
     Parameters
     ----------
     alf : (N, 3) int array
         Local frames.
-    processes : list of AtomProcess
+    processes : sequence of AtomProcess
         Outputs whose property is not in ``slots`` are left out.
     slots : dict
         Output slot of each property.

@@ -9,7 +9,7 @@ from ase_fflux.base.jit import njit
 from ase_fflux.base.threads import run, slices
 from ase_fflux.forcefield.evaluation import ADJOINT, SLOPES, VALUES, check, sweep
 from ase_fflux.forcefield.packing import pack
-from ase_fflux.forcefield.terms import add_terms, pack_terms
+from ase_fflux.forcefield.terms import TermPack, add_terms, pack_terms
 from ase_fflux.model.alf import exchanged_axes
 from ase_fflux.model.molecule import ENERGY, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
@@ -109,7 +109,7 @@ class Species:
         swept = self._run(self.energies, SLOPES, coordinates, atoms, numbers, seeds, gradient,
                           threads=threads)
         if self.terms is not None:
-            self._add_terms(coordinates, swept.values, gradient, threads)
+            _add_terms(self.terms, coordinates, swept.values, gradient, threads)
         if self.second is not None:
             further = self._run(self.second, SLOPES, coordinates, atoms, numbers, seeds, gradient,
                                 threads=threads)
@@ -121,16 +121,6 @@ class Species:
             swept.values + below.values, swept.frames,
             np.maximum(swept.exponents, below.exponents),
         )
-
-    def _add_terms(self, coordinates, values, gradient, threads) -> None:
-        """`terms.add_terms` of all molecules, in equal shares of the atoms."""
-        totals = np.zeros(len(coordinates))
-        run(
-            lambda part: add_terms(
-                coordinates[part], self.terms.arrays, totals[part], gradient[part]
-            ), zip(slices(len(coordinates), threads)), threads,
-        )
-        values += (totals / coordinates.shape[1])[:, None, None]
 
     def distances(self, coordinates, atoms, numbers) -> np.ndarray:
         """(M,) sum over atoms of the smallest exponent to a training point."""
@@ -209,3 +199,13 @@ class Species:
         for part, failure in zip(parts, run(part_of, zip(parts), threads), strict=True):
             check(failure, atoms[part], numbers)
         return Swept(values, frames, exponents)
+
+
+def _add_terms(terms: TermPack, coordinates, values, gradient, threads) -> None:
+    """`terms.add_terms` of all molecules, in equal shares of the atoms."""
+    totals = np.zeros(len(coordinates))
+    run(
+        lambda part: add_terms(coordinates[part], terms.arrays, totals[part], gradient[part]),
+        zip(slices(len(coordinates), threads)), threads,
+    )
+    values += (totals / coordinates.shape[1])[:, None, None]

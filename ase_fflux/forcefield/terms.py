@@ -94,7 +94,7 @@ def pack_terms(terms: Sequence[MoleculeTerm]) -> TermPack:
         table = scale * gp.inputs
         centre = table.mean(axis=0)  # sums round less when columns are small
         tables.append((table - centre).ravel())
-        slopes.append((scale * gp.derivative_weights[0]).ravel())
+        slopes.append((scale * np.asarray(gp.derivative_weights)[0]).ravel())
         weights.append(gp.weights[0])
         for member in term.pairs:
             for view in term.view_column:
@@ -113,21 +113,21 @@ def pack_terms(terms: Sequence[MoleculeTerm]) -> TermPack:
         return np.concatenate(arrays) if arrays else np.zeros(0)
 
     rational, *counts = np.array(queries, dtype=np.int64).reshape(-1, 6).T
-    first, last = np.array(spans, dtype=np.int64).reshape(-1, 2).T
-    return TermPack(
+    fields = [
         np.array(list(number), dtype=np.int64).reshape(-1, 2), np.array(one, dtype=np.int64),
-        np.ascontiguousarray(first), np.ascontiguousarray(last), np.array(steps),
-        np.concatenate(nodes), rational.astype(np.bool_), *map(np.ascontiguousarray, counts),
-        np.array(several, dtype=np.int64), joined(scales), joined(centres), joined(tables),
-        joined(slopes), joined(weights),
-    )
+        *np.array(spans, dtype=np.int64).reshape(-1, 2).T, np.array(steps),
+        np.concatenate(nodes), rational.astype(np.bool_), *counts,
+        np.array(several, dtype=np.int64),
+        *map(joined, (scales, centres, tables, slopes, weights)),
+    ]
+    return TermPack(*map(np.ascontiguousarray, fields))
 
 
 def tabulated(gp: GaussianProcess) -> tuple[float, np.ndarray]:
     """A process of one variable c: the step, and (K, 3) its value, first and second derivative at
     multiples of it from 0 to twice the largest of its inputs."""
     theta = gp.kernel.rbf[0]
-    inputs, w, u = gp.inputs[:, 0], gp.weights[0], gp.derivative_weights[0, :, 0]
+    inputs, w, u = gp.inputs[:, 0], gp.weights[0], np.asarray(gp.derivative_weights)[0, :, 0]
     step = _STEP / np.sqrt(2.0 * theta)
     c = step * np.arange(int(_BEYOND * inputs.max() / step) + 2)
     values = np.empty((len(c), 3))

@@ -119,6 +119,7 @@ from ase_fflux.model.frames import features
 from ase_fflux.model.kernels import USUAL
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.process import GaussianProcess
+from ase_fflux.model.shared import Shared
 
 SUFFIX = ".fflux"
 
@@ -172,8 +173,8 @@ def bundle_content(model: MoleculeModel) -> bytes:
             version = 7 if model.terms else 5 if model.prior is None else 6
             if version == 7:
                 content["prior"] = None
-                content["terms"] = _terms(model, arrays)
-                content["second"] = _second(model, arrays)
+                content["terms"] = _terms(model, model.shared, arrays)
+                content["second"] = _second(model, model.shared, arrays)
         if version > 3:
             content["moment_geometries"] = model.shared.moment_geometries is not None
     if model.prior is not None:
@@ -285,12 +286,12 @@ def _shared(model: MoleculeModel, arrays: dict) -> dict:
     }
 
 
-def _terms(model: MoleculeModel, arrays: dict) -> list[dict]:
+def _terms(model: MoleculeModel, shared: Shared, arrays: dict) -> list[dict]:
     """What version 7 has of terms."""
-    found = []
-    for t, (process, term) in enumerate(zip(model.shared.terms, model.terms, strict=True)):
+    found, geometries = [], np.asarray(model.geometries)[:CHECKED]
+    for t, (process, term) in enumerate(zip(shared.terms, model.terms, strict=True)):
         arrays[f"term_{t}_theta"] = process.theta
-        arrays[f"term_{t}_check"] = term.energies(model.geometries[:CHECKED])
+        arrays[f"term_{t}_check"] = term.energies(geometries)
         found.append({
             "pairs": process.term.pairs.tolist(), "views": process.term.view_column.tolist(),
             "tie": process.term.tie.tolist(), "variance": process.variance,
@@ -299,10 +300,10 @@ def _terms(model: MoleculeModel, arrays: dict) -> list[dict]:
     return found
 
 
-def _second(model: MoleculeModel, arrays: dict) -> list[dict]:
+def _second(model: MoleculeModel, shared: Shared, arrays: dict) -> list[dict]:
     """What version 7 has of second frames."""
     found = []
-    for g, process in enumerate(model.shared.second):
+    for g, process in enumerate(shared.second):
         arrays[f"second_{g}_theta"] = process.kernel.theta
         arrays[f"second_{g}_check"] = predicted_second(model, process)
         found.append({

@@ -38,7 +38,7 @@ def predicted_second(model: MoleculeModel, process: SecondFrames) -> np.ndarray:
     """What a second process predicts for its first atom at the first labels, (k,)."""
     first = process.atoms.atoms[0]
     gp = next(p.gp for p in model.second if p.atom == first)
-    x = features(model.geometries[:CHECKED], exchanged_axes(model.alf), first)
+    x = features(np.asarray(model.geometries)[:CHECKED], exchanged_axes(model.alf), first)
     return gp.predict(x)[0]
 
 
@@ -52,11 +52,11 @@ def read_beside(
     return tuple(terms), _second_frames(reader, symmetry, processes)
 
 
-def check_beside(reader, model: MoleculeModel) -> None:
+def check_beside(reader, model: MoleculeModel, processes: tuple[SecondFrames, ...]) -> None:
     """Raise the ModelError if what they predict is not what was stored with them."""
     for t, term in enumerate(model.terms):
         _check_term(reader, t, term)
-    for g, second in enumerate(model.shared.second):
+    for g, second in enumerate(processes):
         _check_second(reader, g, model, second)
 
 
@@ -125,7 +125,7 @@ def _check_term(reader, t: int, term: MoleculeTerm) -> None:
     """What term t adds to the first labels is what was stored with it."""
     found = term.energies(reader.geometries[:CHECKED])
     check = reader.array(f"term_{t}_check", found.shape)
-    slopes = np.abs(term.gp.derivative_weights[0]) @ (1 + 2 * term.gp.kernel.theta)
+    slopes = np.abs(np.asarray(term.gp.derivative_weights)[0]) @ (1 + 2 * term.gp.kernel.theta)
     size = np.abs(term.gp.weights).sum() + slopes.sum()
     bound = 10 * ROUNDING * (1 + size * term.pairs.shape[0] * len(term.view_column))
     off = np.abs(found - check).max()

@@ -195,7 +195,7 @@ class BundleReader:
             self.check_predictions(
                 g, gp, first_inputs(gp, process), process.atoms.atoms[0], process.properties
             )
-        check_beside(self, model)
+        check_beside(self, model, shared.second)
         return model
 
     def prior(self) -> Prior | None:

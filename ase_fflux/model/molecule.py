@@ -197,8 +197,9 @@ def shared_model(
         gp = process.expand(shared.trained_on(process, geometries), alf, shared.gradient_weights)
         processes += _of_atoms(process, gp)
     second = []
+    total_weights = np.zeros(len(geometries)) if shared.totals is None else shared.totals.weights
     for one in shared.second:
-        weights = one.variance * np.tile(shared.totals.weights, (1, len(one.atoms.atoms), 1))
+        weights = one.variance * np.tile(total_weights, (1, len(one.atoms.atoms), 1))
         process = SharedProcess(
             one.atoms, (ENERGY,), one.kernel, np.zeros(1), weights, 0.0, one.variance
         )
@@ -210,8 +211,8 @@ def shared_model(
     return MoleculeModel(
         name, symbols, alf, tuple(processes), reference_geometry, geometries, provenance or {},
         shared, charge, prior,
-        () if shared.totals is None else tuple(
-            term.expand(geometries, shared.totals.weights, shared.gradient_weights)
+        tuple(
+            term.expand(geometries, total_weights, shared.gradient_weights)
             for term in shared.terms
         ), tuple(second),
     )

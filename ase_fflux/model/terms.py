@@ -87,15 +87,16 @@ def distance_terms(symbols, bonds_between: np.ndarray, symmetry: Symmetry) -> li
     views = np.array(list(dict.fromkeys(map(tuple, images))))
     orbit = views.min(axis=0)
     terms = [DistanceTerm(np.array([pairs]), views, np.unique(orbit, return_inverse=True)[1])]
-    kinds = {}
+    kinds: dict[int, tuple[str, str, int]] = {}
     for c, (i, j) in enumerate(pairs):  # of an orbit as of its member of fewest bonds between
-        kind = *sorted((symbols[i], symbols[j])), min(int(bonds_between[i, j]), FAR)
+        one, other = sorted((symbols[i], symbols[j]))
+        kind = one, other, min(int(bonds_between[i, j]), FAR)
         kinds[orbit[c]] = min(kind, kinds.get(orbit[c], kind))
     members = defaultdict(list)
     for c, pair in enumerate(pairs):
         members[kinds[orbit[c]]].append([pair])
-    one = np.zeros(1, dtype=int)
-    terms += [DistanceTerm(np.array(members[kind]), one[None], one) for kind in sorted(members)]
+    alone = np.zeros(1, dtype=int)
+    terms += [DistanceTerm(np.array(members[kind]), alone[None], alone) for kind in sorted(members)]
     return terms
 
 

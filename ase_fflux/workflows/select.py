@@ -32,6 +32,7 @@ from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.uncertainty import Posterior
 from ase_fflux.model.frames import n_features
 from ase_fflux.model.molecule import MoleculeModel
+from ase_fflux.model.shared import Shared
 from ase_fflux.training.joint import JointTrainer, JointTraining
 
 TEMPERATURES = 300.0, 50.0
@@ -172,10 +173,11 @@ def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
             model.reference_geometry, numbers[order], explicit=[list(range(len(order)))]
         ),
     ).energy
+    shared: Shared = model.shared
     data = joint_data(
         geometries[:, order], None, np.zeros(geometries.shape), np.asarray(model.alf),
-        model.shared.symmetry, totals=np.zeros(len(geometries)),
-        terms=[process.term for process in model.shared.terms],
+        shared.symmetry, totals=np.zeros(len(geometries)),
+        terms=[process.term for process in shared.terms],
     )
     return Process(
         data, posterior.hyperparameters, energies - reference, f"model {model.name}",

@@ -143,9 +143,10 @@ class Posterior:
             [t.term for t in shared.terms],
         )
         self.hyperparameters = Hyperparameters(
-            [*(p.kernel.theta for p in (*processes, *shared.second)),
+            [*(p.kernel.theta for p in processes), *(p.kernel.theta for p in shared.second),
              *(t.theta for t in shared.terms)],
-            np.array([p.variance for p in (*processes, *shared.second, *shared.terms)]),
+            np.array([*(p.variance for p in processes), *(p.variance for p in shared.second),
+                      *(t.variance for t in shared.terms)]),
             np.array(shared.energy_noise), np.array(shared.gradient_noise),
             None if totals is None else np.array(totals.noise), form,
         )
