@@ -29,8 +29,8 @@ settings_of_run: ContextVar[str | None] = ContextVar("settings_of_run", default=
 class OutputFiles:
     """The files one task writes, all named ``prefix + suffix``.
 
-    Those of a command have beside them what was run, ``prefix.toml`` (`settings_of_run`), unless
-    the prefix is the name of a file itself, as that of a model that is converted.
+    Those of a command have beside them what was run, ``prefix.toml`` (`settings_of_run`); where
+    the prefix is the name of a file itself, `record_run` does it.
 
     Parameters
     ----------
@@ -112,6 +112,20 @@ class OutputFiles:
 
 
 _SETTINGS = ".toml"
+
+
+def record_run(output: str | Path) -> None:
+    """Write what was run beside an output of one file or folder, as ``output.settings.toml``.
+
+    Earlier ones are kept with numbers: a label file is made by several commands in turn. Beside
+    ``.`` and outside of commands nothing is written.
+    """
+    settings, output = settings_of_run.get(), Path(output)
+    if settings is None or not output.name:
+        return
+    path = output.with_name(f"{output.name}.settings{_SETTINGS}")
+    OutputFiles(path, [""]).set_aside()
+    write_text(path, settings)
 
 
 def _backup(path: Path, number: int) -> Path:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         return
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError, ModelError
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, record_run
     from ase_fflux.formats import bundle, load_molecule, model_directory
     from ase_fflux.formats.locate import find_model
 
@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
             written = [output]
         else:
             written = model_directory.write_model_directory(output, model)
+        record_run(output)
     properties = sum(len(process.properties) for process in model.processes)
     print(f"{model.name}: {len(model.symbols)} atoms, {properties} properties")
     what = str(output) if to_bundle else f"{len(written)} files in {output}"
@@ -139,7 +140,7 @@ def _write_run_directory(args: argparse.Namespace) -> None:
 
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, record_run
     from ase_fflux.base.store import replacing
     from ase_fflux.forcefield import ForceField
     from ase_fflux.formats.dl_poly import is_run_directory
@@ -178,6 +179,7 @@ def _write_run_directory(args: argparse.Namespace) -> None:
             )
             if full:
                 print(files.set_aside())
+        record_run(output)
     print(f"{description}: wrote {len(written)} files in {output}")
     if (order != np.arange(len(order))).any():
         print("atoms of CONFIG are in another order: molecule after molecule, as the models' atoms")

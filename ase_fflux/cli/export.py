@@ -49,7 +49,7 @@ _keys.__name__ = "ENERGY,FORCES"
 def run(args: argparse.Namespace) -> None:
     """Read, write and count."""
     from ase_fflux.base.errors import FFLUXError
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, record_run
     from ase_fflux.cli.data_options import reading_of
     from ase_fflux.labels.export import write_extxyz, write_sgdml
     from ase_fflux.labels.importers.any_file import read_any
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
             write_sgdml(path, dataset)
         else:
             write_extxyz(path, dataset, *args.keys)
+        record_run(path)
     forces = "with" if dataset.gradients is not None else "without"
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({dataset.method}), "
           f"{forces} forces")

@@ -61,7 +61,7 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read, write and count."""
     from ase_fflux.base.errors import LabelError
-    from ase_fflux.base.outputs import OutputFiles
+    from ase_fflux.base.outputs import OutputFiles, record_run
     from ase_fflux.cli.data_options import reading_of
     from ase_fflux.cli.options import prefix_of
     from ase_fflux.labels.dataset import append_labels
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
         if moved := files.set_aside():
             print(moved)
         append_labels(path, labels_of(dataset), dataset.origins)
+        record_run(path)
     what = [dataset.method, *([dataset.partition] if dataset.partition else [])]
     moments = f"moments to rank {dataset.rank}" if dataset.rank >= 0 else "no moments"
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({', '.join(what)}), "

@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import LabelError
     from ase_fflux.base.machine import cores
+    from ase_fflux.base.outputs import record_run
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.dataset import count_labels
     from ase_fflux.workflows.labelling import label_geometries
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
                 frames, source, path, workers=args.workers or cores(), client=client,
                 progress=options.progress,
             )
+            record_run(path)
     except KeyboardInterrupt:
         print(f"\ninterrupted; {count_labels(path)} labels are kept in {path}: the same command "
               "goes on from there")

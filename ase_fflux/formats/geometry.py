@@ -30,7 +30,7 @@ from ase.io.formats import (
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.text import printable
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology.graphs import atom_label, bonds
+from ase_fflux.topology.graphs import apart, atom_label, bonds
 
 STDIN = "-"
 """Name by which the standard input is read."""
@@ -353,6 +353,10 @@ def _check(atoms: Atoms, where: str) -> None:
     refuse(atoms.numbers == 0, "is a dummy atom without element: take it out")
     masses = atoms.get_masses()
     refuse(~((masses > 0) & np.isfinite(masses)), "has a mass that is not a positive number")
+    try:
+        apart(atoms.positions / BOHR, atoms.numbers)
+    except GeometryError as error:
+        raise GeometryError(f"{where}: {error}") from None
 
 
 def _isolate(atoms: Atoms, where: str) -> None:

@@ -137,11 +137,37 @@ def contacts(numbers, positions, lattice: Lattice, scale: float):
     i, j, distance, shifts = i[order], j[order], distance[order], shifts[order]
     if (distance < COINCIDENT).any():
         k = np.argmin(distance)
-        raise GeometryError(
-            f"{atom_label(i[k], numbers)} and {atom_label(j[k], numbers)} are on one spot "
-            f"({distance[k] * BOHR:.4f} Angstrom apart); remove or move one of them"
-        )
+        raise _on_one_spot(i[k], j[k], distance[k], numbers)
     return np.column_stack([i, j]), shifts, distance / (radii[i] + radii[j])
+
+
+def apart(positions: np.ndarray, numbers: np.ndarray) -> None:
+    """Refuse atoms on one spot, their periodic images left out.
+
+    Parameters
+    ----------
+    positions : (n, 3) array
+        bohr.
+    numbers : (n,) int array
+        Atomic numbers.
+
+    Raises
+    ------
+    GeometryError
+        Two atoms within 0.5 bohr.
+    """
+    if len(near := cKDTree(positions).query_pairs(COINCIDENT, output_type="ndarray")):
+        i, j = near.T
+        distance = np.linalg.norm(positions[j] - positions[i], axis=1)
+        k = np.argmin(distance)
+        raise _on_one_spot(i[k], j[k], distance[k], numbers)
+
+
+def _on_one_spot(i, j, distance, numbers) -> GeometryError:
+    return GeometryError(
+        f"{atom_label(i, numbers)} and {atom_label(j, numbers)} are on one spot "
+        f"({distance * BOHR:.4f} Angstrom apart); remove or move one of them"
+    )
 
 
 def atom_label(index, numbers) -> str:

@@ -57,9 +57,11 @@ def test_table_and_files(capsys):
 
 
 def test_property_seed_and_backups(capsys):
-    assert ablate("--repeat", "1", "--property", "q00", "--seed", "7") == 0
+    assert ablate("--repeat", "1", "--property", "q00", "--seed", "7", "--json") == 0
+    first = capsys.readouterr()
+    assert json.loads(first.out) == json.load(open(OUTPUT[1]))
     assert ablate("--repeat", "1") == 0
-    said = capsys.readouterr().out
+    said = first.err + capsys.readouterr().out
     assert "RMSE/e" in said and "\nfrom O1 iqa " in said
     assert "kept the earlier output as small-ablation.csv.~1~" in said
     assert {run["seed"] for run in json.load(open("small-ablation.json.~1~"))["runs"]} == {7}

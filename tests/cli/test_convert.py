@@ -68,6 +68,9 @@ def test_earlier_output_is_kept(work, capsys):
     assert "kept the earlier output as models.~1~\n" in out
     assert "kept the earlier output as out.fflux.~1~\n" in out
     assert len([*(work / "models.~1~").iterdir()]) == 7
+    settings = (work / "models.settings.toml").read_text()
+    assert 'source = "water"\noutput = "models"\n' in settings
+    assert (work / "out.fflux.settings.toml.~1~").exists()
     assert (work / "out.fflux.~1~").read_bytes() == (work / "out.fflux").read_bytes()
 
 

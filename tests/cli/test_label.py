@@ -1,5 +1,7 @@
 """``fflux label`` and ``fflux import``."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.build import molecule
@@ -26,6 +28,9 @@ def test_label_with_gfn2(tmp_path, monkeypatch):
     assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--workers", "1"]) == 0
     assert read_dataset("l.xyz").method == "GFN2-xTB"
     assert main(["label", "w.xyz", "--reference", "gfn2", "--basis", "x"]) == 2
+    # what was run stands beside the labels, for each of the commands that made them
+    assert main(["label", "--config", "l.xyz.settings.toml"]) == 0
+    assert Path("l.xyz.settings.toml.~1~").exists()
 
 
 def test_import(tmp_path, monkeypatch, capsys, reference):
@@ -33,6 +38,7 @@ def test_import(tmp_path, monkeypatch, capsys, reference):
     for _ in range(2):
         assert main(["import", str(reference / "aimall"), "-o", "l.xyz"]) == 0
     assert "kept the earlier output as l.xyz.~1~" in capsys.readouterr().out
+    assert {"l.xyz.settings.toml", "l.xyz.settings.toml.~1~"} <= {p.name for p in Path().iterdir()}
     found = read_dataset("l.xyz")
     assert found.rank == 4 and found.partition == "qtaim" and len(found) == 1
 

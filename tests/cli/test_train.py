@@ -140,8 +140,11 @@ def test_bundle_of_a_dataset(capsys):
 
 
 def test_log_summary_and_curves(capsys):
-    assert train(LABELS, "-o", "out/w.fflux", "--test", "test.xyz", "--link", "properties") == 0
+    options = "--test", "test.xyz", "--link", "properties", "--json"
+    assert train(LABELS, "-o", "out/w.fflux", *options) == 0
+    said = capsys.readouterr()
     summary = json.loads(Path("out/w-train.json").read_text())
+    assert json.loads(said.out) == summary and "wrote out/w.fflux" in said.err
     energy = next(m for m in summary["models"] if m["model"] == "H2 iqa")
     assert energy["evaluations"] == sum(step["evaluations"] for step in energy["steps"])
     assert summary["settings"]["noise"] == 1e-8 and summary["versions"]["ase_fflux"]

@@ -92,6 +92,15 @@ def test_coordinates_must_be_numbers(tmp_path):
         read_frames(str(tmp_path / "w.xyz"))
 
 
+def test_atoms_on_one_spot_are_told_with_file_and_frame(tmp_path):
+    frames = [molecule("H2O"), molecule("H2O")]
+    frames[1].positions[2] = frames[1].positions[1] + 0.1
+    write(tmp_path / "w.xyz", frames)
+    words = r"w.xyz, frame 1: atom 2 \(H\) and atom 3 \(H\) are on one spot \(0.1732 Angstrom apart"
+    with pytest.raises(GeometryError, match=words):
+        read_frames(str(tmp_path / "w.xyz"))
+
+
 @pytest.mark.parametrize("mass", [0.0, -1.0, np.nan, np.inf])
 def test_masses_must_be_positive(tmp_path, mass):
     atoms = molecule("H2O")
