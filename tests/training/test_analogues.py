@@ -169,6 +169,21 @@ def test_a_heavier_molecule_is_learned_from_few_labels(prior, labels, tmp_path):
     assert found["prior"] < 0.8 * found["scratch"]
 
 
+def test_ten_labels_tell_the_variances_of_classes(prior, labels, monkeypatch):
+    """Fewer have one for all atoms."""
+    monkeypatch.setattr(JointTrainer, "_check_analogue", lambda *_: None)
+    heavy = prior.analogue.heavy
+    for count, most in ((4, 12), (10, 24)):
+        trainer = JointTrainer(
+            labels.select(np.arange(count)), heavy, training("rbf"), prior=prior
+        )
+        variances = trainer.hyperparameters().variance
+        (step,) = trainer.steps
+        assert step.stage == "few labels" and step.evaluations <= most
+        assert (len(set(variances)) == 1) == (count < 10)
+        assert step.value <= step.start
+
+
 def test_analogues_that_say_nothing_are_refused(prior, labels):
     wrong = replace(
         labels, gradients=np.random.default_rng(0).normal(size=labels.gradients.shape)

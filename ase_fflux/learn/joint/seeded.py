@@ -2,7 +2,8 @@
 
 A handful of labels tells little of a hundred length scales. What is learned on top of a prior
 varies on the scales of the prior itself, so that these are the start of a short search, in which
-all classes of atoms have one variance.
+all classes of atoms have one variance. Where labels are more than that, a second short search from
+there gives each class its own.
 """
 
 from collections.abc import Callable
@@ -63,40 +64,47 @@ def seeded_hyperparameters(
         start, theta=[np.maximum(t, settings.bounds[0]) for t in theta],
         variance=np.full(len(theta), np.exp(np.log(start.variance).mean())),
     )
-    objective = _OneVariance(likelihood, on_step)
-    low, high = (objective.reduced(end) for end in box(likelihood, start, settings))
+    low, high = box(likelihood, start, settings)
+    searches = [_Objective(likelihood, True, on_step)]
+    if len(data) >= FEW:
+        searches.append(_Objective(likelihood, False, on_step))
+    x = likelihood.pack(start)
     try:
         with threads_of(max(data.n_observed)):
-            found = LBFGS(budget=_EVALUATIONS).minimise(
-                objective, objective.reduced(likelihood.pack(start))[None], (low, high),
-                np.random.default_rng(0),
-            )
+            for search in searches:
+                found = LBFGS(budget=_EVALUATIONS).minimise(
+                    search, search.reduced(x)[None], (search.reduced(low), search.reduced(high)),
+                    np.random.default_rng(0),
+                )
+                x = search.expanded(found.log_theta)
     except TrainingError:  # of the optimiser, which finds no finite value to start from
         raise not_positive_definite(len(data)) from None
+    values = [value for search in searches for value in search.values]
     step = Step(
-        "few labels", len(data), len(objective.values), perf_counter() - begin,
-        objective.values[0], min(objective.values), "the prior's length scales", str(form),
+        "few labels", len(data), len(values), perf_counter() - begin, values[0], min(values),
+        "the prior's length scales", str(form),
     )
-    return likelihood.unpack(objective.expanded(found.log_theta)), (step,)
+    return likelihood.unpack(x), (step,)
 
 
-class _OneVariance:
-    """A likelihood as function of hyperparameters among which there is one variance."""
+class _Objective:
+    """A likelihood as function of hyperparameters among which there may be one variance."""
 
-    def __init__(self, likelihood: JointLikelihood, on_step):
+    def __init__(self, likelihood: JointLikelihood, one_variance: bool, on_step):
         self.likelihood, self.on_step = likelihood, on_step
-        self.variances = likelihood.parts[1]
+        tie = np.arange(likelihood.size)
+        if one_variance:
+            tie[likelihood.parts[1]] = likelihood.parts[1].start
+        _, self._first, self._tie = np.unique(tie, return_index=True, return_inverse=True)
         self.values: list[float] = []
 
     def reduced(self, x: np.ndarray) -> np.ndarray:
-        """Of the variances the first."""
-        return np.delete(x, np.arange(self.variances.start + 1, self.variances.stop))
+        """Of the variances the first, if there is one."""
+        return x[self._first]
 
     def expanded(self, x: np.ndarray) -> np.ndarray:
         """The inverse of `reduced`."""
-        first = self.variances.start
-        count = self.variances.stop - first
-        return np.concatenate([x[:first], np.full(count, x[first]), x[first + 1:]])
+        return x[self._tie]
 
     def value(self, x):
         return self.value_and_gradient(x)[0]
@@ -106,7 +114,4 @@ class _OneVariance:
         self.values.append(value)
         if self.on_step is not None:
             self.on_step("few labels", len(self.likelihood.data), len(self.values))
-        first = self.variances.start
-        reduced = self.reduced(gradient)
-        reduced[first] = gradient[self.variances].sum()
-        return value, reduced
+        return value, np.bincount(self._tie, gradient)
