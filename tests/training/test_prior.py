@@ -22,9 +22,10 @@ from ase_fflux.labels.dataset import append_labels
 from ase_fflux.labels.label import labels_of
 from ase_fflux.learn.gp.optimisers import LBFGS
 from ase_fflux.learn.gp.settings import TrainingSettings
+from ase_fflux.learn.joint import seeded
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.uncertainty import Posterior
-from ase_fflux.model.kernels import USUAL
+from ase_fflux.model.kernels import FORMS, USUAL
 from ase_fflux.model.prior import renumbered
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.prior import difference, prior_of, read_prior
@@ -279,6 +280,25 @@ def test_few_labels_start_from_the_priors_length_scales(trained, dear, shape, ch
     with pytest.raises(TrainingError, match="6 labels are too few .* the prior plain has none"):
         JointTrainer(dear, shape, TRAINING, prior=replace(prior_of(cheap, "CFHHH", shape),
                                                           model=plain))
+
+
+def test_few_labels_are_searched_in_the_forms_that_are_asked_for(dear, shape, prior):
+    """Length scales of distances R in 1/R: of one that is always the same, the same kernel."""
+    forms = FORMS["rq-inverse"], FORMS["rbf"]
+    settings = replace(TRAINING.energies, forms=forms)
+    trainer = JointTrainer(
+        dear, shape, replace(TRAINING, energies=settings, which="none"), prior=prior
+    )
+    found = trainer.hyperparameters()
+    likeliest = min(trainer.steps, key=lambda step: step.value)
+    assert {step.form for step in trainer.steps} == set(map(str, forms))
+    assert str(found.form) == likeliest.form
+    scales, form = trainer._scales()
+    inverse = seeded._in_form(trainer.data, scales, form, forms[0])
+    stretch = inverse[0][0] / scales[0][0]
+    r = np.linalg.norm(dear.geometries[:, 0] - dear.geometries[:, trainer.alf[0, 1]], axis=1)
+    assert stretch == pytest.approx(np.mean(r**-2) ** -2, rel=1e-6)
+    assert inverse[0][2] == scales[0][2]  # an angle
 
 
 def test_scales_of_another_order_are_the_same(cheap, dear, shape, prior):

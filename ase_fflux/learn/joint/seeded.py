@@ -22,6 +22,7 @@ from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import (
     box,
+    feature_units,
     initial_hyperparameters,
     not_positive_definite,
     require_enough,
@@ -39,7 +40,7 @@ def seeded_hyperparameters(
     data: JointData, settings: JointSettings, theta: list[np.ndarray], form: Form,
     threads: int = 1, on_step: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Hyperparameters, tuple[Step, ...]]:
-    """Those of few labels.
+    """Those of few labels, of the form of kernels in which they are likeliest.
 
     Parameters
     ----------
@@ -56,8 +57,24 @@ def seeded_hyperparameters(
         Too few labels, or covariances that are not positive definite.
     """
     require_enough(data)
+    searched = [
+        _searched(data.in_form(other), settings, _in_form(data, theta, form, other), threads,
+                  on_step)
+        for other in settings.forms
+    ]
+    found, _ = min(searched, key=lambda one: one[1].value)
+    return found, tuple(step for _, step in searched)
+
+
+def _in_form(data: JointData, theta: list[np.ndarray], form: Form, other: Form):
+    """Theta of kernels of one form in another: what features change by where labels are."""
+    one, two = (feature_units(data.in_form(f)) for f in (form, other))
+    return [t * (a / b) ** 2 for t, a, b in zip(theta, one, two, strict=True)]
+
+
+def _searched(data, settings, theta, threads, on_step) -> tuple[Hyperparameters, Step]:
+    """The search in the form that the data are in."""
     begin = perf_counter()
-    data = data.in_form(form)
     likelihood = JointLikelihood(data, threads)
     start = initial_hyperparameters(data, settings)
     start = replace(
@@ -80,11 +97,10 @@ def seeded_hyperparameters(
     except TrainingError:  # of the optimiser, which finds no finite value to start from
         raise not_positive_definite(len(data)) from None
     values = [value for search in searches for value in search.values]
-    step = Step(
+    return likelihood.unpack(x), Step(
         "few labels", len(data), len(values), perf_counter() - begin, values[0], min(values),
-        "the prior's length scales", str(form),
+        "the prior's length scales", str(data.form),
     )
-    return likelihood.unpack(x), (step,)
 
 
 class _Objective:
