@@ -18,7 +18,12 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step
 from ase_fflux.learn.joint.cost import solution_cost
 from ase_fflux.learn.joint.data import JointData, joint_data
-from ase_fflux.learn.joint.seeded import FEW, FEW_OF_ANALOGUE, seeded_hyperparameters
+from ase_fflux.learn.joint.seeded import (
+    FEW,
+    FEW_OF_ANALOGUE,
+    ONE_VARIANCE,
+    seeded_hyperparameters,
+)
 from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import JointResult, find_hyperparameters, solve
@@ -234,10 +239,15 @@ class JointTrainer:
         return found
 
     def _check_analogue(self, prior: Prior, steps: tuple[Step, ...]) -> None:
-        """Refuse an analogue without which the labels are likelier."""
+        """Refuse an analogue without which the labels are likelier.
+
+        Of few labels it has to be so with one variance already: what more hyperparameters adapt
+        to labels of a molecule that is learned from them alone is worse where there are none.
+        """
         alone = self._observations(self.dataset, np.arange(len(self.dataset)))
         _, others = find_hyperparameters(alone, self.training.energies, self.threads)
-        with_prior, without = map(_last_value, (steps, others))
+        first = tuple(step for step in steps if step.stage == ONE_VARIANCE)
+        with_prior, without = map(_last_value, (first or steps, others))
         if without < with_prior:
             raise TrainingError(
                 f"the labels are likelier without the prior {prior.model.name} than with it "

@@ -22,7 +22,7 @@ from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import (
     box,
-    feature_units,
+    forms_for,
     initial_hyperparameters,
     not_positive_definite,
     require_enough,
@@ -33,7 +33,10 @@ FEW = 10
 """Labels from which on a search of their own is better."""
 FEW_OF_ANALOGUE = 50
 """The same on top of a model of a lighter analogue."""
+ONE_VARIANCE, _OWN_VARIANCES = "few labels", "few labels, own variances"
+"""Stages of the search."""
 _EVALUATIONS = 12
+"""Of each stage."""
 
 
 def seeded_hyperparameters(
@@ -60,62 +63,65 @@ def seeded_hyperparameters(
     searched = [
         _searched(data.in_form(other), settings, _in_form(data, theta, form, other), threads,
                   on_step)
-        for other in settings.forms
+        for other in forms_for(data, settings)
     ]
-    found, _ = min(searched, key=lambda one: one[1].value)
-    return found, tuple(step for _, step in searched)
+    found, _ = min(searched, key=lambda one: one[1][-1].value)
+    return found, tuple(step for _, steps in searched for step in steps)
 
 
-def _in_form(data: JointData, theta: list[np.ndarray], form: Form, other: Form):
+def _in_form(
+    data: JointData, theta: list[np.ndarray], form: Form, other: Form
+) -> list[np.ndarray]:
     """Theta of kernels of one form in another: what features change by where labels are."""
-    one, two = (feature_units(data.in_form(f)) for f in (form, other))
+    classes = data.points[: len(theta)]
+    one, two = ([points.in_form(f).units for points in classes] for f in (form, other))
     return [t * (a / b) ** 2 for t, a, b in zip(theta, one, two, strict=True)]
 
 
-def _searched(data, settings, theta, threads, on_step) -> tuple[Hyperparameters, Step]:
-    """The search in the form that the data are in."""
-    begin = perf_counter()
+def _searched(data, settings, theta, threads, on_step) -> tuple[Hyperparameters, list[Step]]:
+    """The search in the form that the data are in; what the prior has no theta of starts as usual.
+    """
     likelihood = JointLikelihood(data, threads)
     start = initial_hyperparameters(data, settings)
+    n, variance = len(theta), start.variance.copy()
+    variance[:n] = np.exp(np.log(variance[:n]).mean())
     start = replace(
-        start, theta=[np.maximum(t, settings.bounds[0]) for t in theta],
-        variance=np.full(len(theta), np.exp(np.log(start.variance).mean())),
+        start, variance=variance,
+        theta=[*(np.maximum(t, settings.bounds[0]) for t in theta), *start.theta[n:]],
     )
     low, high = box(likelihood, start, settings)
-    searches = [_Objective(likelihood, True, on_step)]
-    if len(data) >= FEW:
-        searches.append(_Objective(likelihood, False, on_step))
-    x = likelihood.pack(start)
-    try:
-        with threads_of(max(data.n_observed)):
-            for search in searches:
+    x, steps = likelihood.pack(start), []
+    for stage, together in ((ONE_VARIANCE, n), (_OWN_VARIANCES, 1))[: 1 + (len(data) >= FEW)]:
+        begin, search = perf_counter(), _Objective(likelihood, stage, together, on_step)
+        try:
+            with threads_of(max(data.n_observed)):
                 found = LBFGS(budget=_EVALUATIONS).minimise(
                     search, search.reduced(x)[None], (search.reduced(low), search.reduced(high)),
                     np.random.default_rng(0),
                 )
-                x = search.expanded(found.log_theta)
-    except TrainingError:  # of the optimiser, which finds no finite value to start from
-        raise not_positive_definite(len(data)) from None
-    values = [value for search in searches for value in search.values]
-    return likelihood.unpack(x), Step(
-        "few labels", len(data), len(values), perf_counter() - begin, values[0], min(values),
-        "the prior's length scales", str(data.form),
-    )
+        except TrainingError:  # of the optimiser, which finds no finite value to start from
+            raise not_positive_definite(len(data)) from None
+        x = search.expanded(found.log_theta)
+        steps.append(Step(
+            stage, len(data), len(search.values), perf_counter() - begin, search.values[0],
+            min(search.values), steps[-1].stage if steps else "the prior's length scales",
+            str(data.form),
+        ))
+    return likelihood.unpack(x), steps
 
 
 class _Objective:
-    """A likelihood as function of hyperparameters among which there may be one variance."""
+    """A likelihood as function of hyperparameters, where the first classes have one variance."""
 
-    def __init__(self, likelihood: JointLikelihood, one_variance: bool, on_step):
-        self.likelihood, self.on_step = likelihood, on_step
-        tie = np.arange(likelihood.size)
-        if one_variance:
-            tie[likelihood.parts[1]] = likelihood.parts[1].start
+    def __init__(self, likelihood: JointLikelihood, stage: str, together: int, on_step):
+        self.likelihood, self.stage, self.on_step = likelihood, stage, on_step
+        tie, first = np.arange(likelihood.size), likelihood.parts[1].start
+        tie[first : first + together] = first
         _, self._first, self._tie = np.unique(tie, return_index=True, return_inverse=True)
         self.values: list[float] = []
 
     def reduced(self, x: np.ndarray) -> np.ndarray:
-        """Of the variances the first, if there is one."""
+        """Of variances that are one the first."""
         return x[self._first]
 
     def expanded(self, x: np.ndarray) -> np.ndarray:
@@ -129,5 +135,5 @@ class _Objective:
         value, gradient = self.likelihood.value_and_gradient(self.expanded(x))
         self.values.append(value)
         if self.on_step is not None:
-            self.on_step("few labels", len(self.likelihood.data), len(self.values))
+            self.on_step(self.stage, len(self.likelihood.data), len(self.values))
         return value, np.bincount(self._tie, gradient)
