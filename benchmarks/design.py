@@ -209,6 +209,8 @@ def table(rows: list[dict]) -> list[str]:
         some = [r for r in rows if (r["molecule"], r["labels"]) == (name, n)]
         usual = {r["seed"]: r for r in some if r["set"] == "mix"}
         sets = {kind: [r for r in some if r["set"] == kind] for kind in SETS}
+        if not sets["V"]:
+            continue  # stopped on the way
 
         def relative(mine, usual=usual):
             return ", ".join(
