@@ -14,7 +14,11 @@ functional, which .wfn and .fchk name and --method gives; without it there are m
 pip install 'ase-fflux[pyscf]', and 'ase-fflux[wavefunctions]' for all but .wfn.
 
 Data sets of other programs, total energies and forces in extended xyz, archives of rMD17 and sGDML,
-ASE databases and trajectories, become label files without atomic energies.
+ASE databases and trajectories, become label files without atomic energies. So do outputs of
+Gaussian and ORCA, and of Psi4 and Q-Chem (pip install 'ase-fflux[cclib]'): FOLDER holds one for
+each geometry (.out, .log, also in folders inside), or several outputs are named. Of optimisations
+and scans all geometries with forces are taken. Outputs that stopped are left out and named; those
+of another level of theory, charge or program are refused.
 
 Training sets of FEREBUS, pyFEREBUS and ichor (.csv) need no import: fflux train reads them.
 """
@@ -25,6 +29,8 @@ example:
   fflux train labels.xyz
   fflux import water.wfn --partition mbis
   fflux import water.molden --partition mbis --method B3LYP
+  fflux import orca-runs/ -o labels.xyz
+  fflux import g1.log g2.log g3.log -o labels.xyz
   fflux import set.extxyz --energy-key dft_energy --forces-key dft_forces -o labels.xyz
 
 Exit status: 0 done, 2 error (one line names the file).
@@ -40,8 +46,9 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )
     parser.add_argument(
-        "source", metavar="FOLDER",
-        help="point directory or a folder of them; wave function or a folder of them; data set",
+        "source", metavar="FOLDER", nargs="+",
+        help="point directory or a folder of them; wave function or a folder of them; data set; "
+        "outputs of programs or a folder of them",
     )
     parser.add_argument(
         "-o", "--output", metavar="LABELS.xyz",
@@ -67,19 +74,29 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.labels.dataset import append_labels
     from ase_fflux.labels.importers.aimall import read_aimall
     from ase_fflux.labels.importers.foreign import read_foreign
+    from ase_fflux.labels.importers.outputs import output_files
     from ase_fflux.labels.importers.wavefunction import read_wavefunctions
     from ase_fflux.labels.label import labels_of
 
-    folder = Path(args.source)
+    sources = [Path(source) for source in args.source]
+    folder = sources[0]
     _refuse_training_sets(folder)
     waves, reading = _wavefunctions(folder), reading_of(args)
-    if reading and (waves or folder.is_dir()):
+    aimall = folder.is_dir() and not waves and (
+        any(folder.rglob("*.int")) or not output_files(folder)
+    )
+    if len(sources) > 1 and (waves or aimall):
+        raise LabelError(
+            f"{folder}: several sources are for outputs of programs; give one folder of "
+            f"{'wave functions' if waves else 'point directories'}"
+        )
+    if reading and (waves or aimall):
         raise LabelError(
             f"--{next(iter(reading)).replace('_', '-')} is for data sets, not for {folder}"
         )
     if waves:
         dataset = read_wavefunctions(waves, args.partition or "qtaim", args.method)
-    elif folder.is_dir():
+    elif aimall:
         if args.partition or args.method:
             raise LabelError(
                 "--partition and --method are for wave functions: AIMAll has chosen both"
@@ -90,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         if args.partition or args.method:
             raise LabelError("--partition and --method are for wave functions, not for data sets")
-        dataset = read_foreign(folder, **reading)
+        dataset = read_foreign(sources, **reading)
     path = Path(prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
     with files.held(args.command):

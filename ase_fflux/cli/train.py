@@ -14,8 +14,9 @@ Train models on labels of your own. INPUT is one of
   labels.xyz      a labelled molecule, as `fflux build` leaves it in NAME-build: energies, charges,
                   dipoles and quadrupoles of its atoms (extended xyz)
   data.xyz .npz   with --gradients, total energies and forces from any program: extended xyz,
-                  archives of rMD17 and sGDML, ASE databases and trajectories, whatever ASE reads;
-                  atomic energies are then latent
+                  archives of rMD17 and sGDML, ASE databases and trajectories, whatever ASE reads,
+                  a folder of outputs of Gaussian, ORCA, Psi4 or Q-Chem; atomic energies are then
+                  latent
   *.csv           training sets of one or several atoms of a molecule, as FEREBUS, pyFEREBUS and
                   ichor write them: features (bohr, radian), iqa (hartree), q00 to q44s (au)
 and besides OUTPUT there are, all beginning with its name without .fflux,
@@ -30,6 +31,7 @@ example:
   fflux train water-build/labels.xyz --gradients -o water.fflux --test water-build/test.xyz
   fflux train water-build/labels.xyz -o water.fflux --test water-build/test.xyz
   fflux train rmd17_ethanol.npz --gradients --labels 50 -o ethanol.fflux
+  fflux train orca-runs/ --gradients -o ethanol.fflux
   fflux train dear.xyz --gradients --prior cheap.fflux -o better.fflux
   fflux train METHANOL_C1_TRAINING_SET.csv --alf 1,3,2 --test METHANOL_C1_VALIDATION_SET.csv
 
@@ -284,8 +286,13 @@ def _read(args, seed):
         args.hold_out = 0.0 if args.test else 0.1
     files, tests = [Path(f) for f in args.input], [Path(f) for f in args.test or []]
     for file in (*files, *tests):
-        if not file.is_file():
-            raise FFLUXError(f"{file}: {'is not a file' if file.exists() else 'no such file'}")
+        if file.is_dir() and not args.gradients:
+            raise FFLUXError(
+                f"{file}: is not a file; a folder of outputs of programs goes with "
+                "--gradients"
+            )
+        if not file.exists():
+            raise FFLUXError(f"{file}: no such file")
     csv = {file.suffix.lower() == ".csv" for file in (*files, *tests)}
     if len(csv) > 1:
         raise FFLUXError(

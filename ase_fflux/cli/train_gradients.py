@@ -1,6 +1,7 @@
 """``fflux train --gradients``: all atomic energies and the total gradient together."""
 
 import argparse
+import hashlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,16 @@ def check_options(args: argparse.Namespace) -> None:
         raise FFLUXError(f"{given[0]} does not go with --gradients: leave one of them out")
 
 
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of the outputs in a folder, where other files may come and go."""
+    from ase_fflux.labels.importers.outputs import is_output, output_files
+
+    if not path.is_dir():
+        return digest(path)
+    parts = [digest(file) for file in output_files(path) if is_output(file)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
 def train_gradients(
     args: argparse.Namespace, data: TrainingData, output: Path, settings: TrainingSettings
 ) -> int:
@@ -64,7 +75,7 @@ def train_gradients(
         "hold_out": args.hold_out, "labels": args.labels, "reading": reading_of(args),
         "prior": None if prior is None else prior.sha256,
         "inputs_sha256": {
-            file: digest(Path(file)) for file in (*args.input, *(args.test or []))
+            file: _digest(Path(file)) for file in (*args.input, *(args.test or []))
         },
     }
     claim(folder, asked)

@@ -138,7 +138,7 @@ def read_labels(
     Parameters
     ----------
     path : Path
-        Labels of a molecule (`read_any`).
+        Labels of a molecule, or a folder of outputs (`read_any`).
     test : Path or None
         Labels for the test.
     hold_out : float
@@ -235,7 +235,9 @@ def _labelled(path: Path, reading: Mapping, needed: Sequence[str]) -> Dataset:
 
 
 def system_of_labels(path: Path) -> str:
-    """Name of the molecule: that of the file, or of its folder where the file is labels.xyz."""
+    """Name of the molecule: that of the file or folder, of labels.xyz that of its folder."""
+    if path.is_dir():
+        return path.resolve().name
     if path.stem != "labels":
         return path.stem
     return path.resolve().parent.name.removesuffix("-build") or path.stem

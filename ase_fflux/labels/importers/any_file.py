@@ -12,7 +12,7 @@ _OWN = "method=", "origin=", "atomic_energies:"
 
 
 def read_any(path: str | Path, **options) -> Dataset:
-    """Read a label file or a data set of another program.
+    """Read a label file, or a data set or a folder of outputs of another program.
 
     Parameters
     ----------
@@ -25,7 +25,12 @@ def read_any(path: str | Path, **options) -> Dataset:
     FFLUXError
         What the readers raise; options that are given for a label file.
     """
-    if not is_label_file(path):
+    path = Path(path)
+    if path.is_dir() and any(path.rglob("*.int")):
+        raise LabelError(
+            f"{path}: files of AIMAll: make labels of them first, fflux import {path} -o labels.xyz"
+        )
+    if path.is_dir() or not is_label_file(path):
         return read_foreign(path, **options)
     if given := [name for name, value in options.items() if value]:
         raise LabelError(

@@ -5,7 +5,7 @@ under a name of their own: of a number in ``Atoms.info`` (of a database also amo
 pairs and data) and of an array of the atoms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +44,22 @@ def read_ase(
         What `read_frames` raises; frames that are periodic, or without what a key names; numbers
         that are not finite.
     """
-    units = units or Units()
     frames = read_frames(str(path), format, vacuum=vacuum, calculators=True)
     return [
-        _frame(atoms, f"{path}, frame {number}", energy_key, forces_key, units)
+        frame_of(atoms, f"{path}, frame {number}", energy_key, forces_key, units)
         for number, atoms in enumerate(frames, 1)
     ]
 
 
-def _frame(atoms: Atoms, where: str, energy_key, forces_key, units: Units) -> Frame:
+def frame_of(
+    atoms: Atoms, where: str, energy_key: str | None = None, forces_key: str | None = None,
+    units: Units | None = None, level: str | None = None, settings: Mapping | None = None,
+) -> Frame:
+    """A frame of what ASE has read; arguments and errors as by `read_ase`.
+
+    Level of theory and settings are those given, where they are known from elsewhere.
+    """
+    units = units or Units()
     if atoms.pbc.any():
         raise LabelError(
             f"{where}: is periodic, and labels are of molecules: give --vacuum if it is one "
@@ -85,7 +92,8 @@ def _frame(atoms: Atoms, where: str, energy_key, forces_key, units: Units) -> Fr
         units.in_hartree * float(found["energy"]),
         None if found["forces"] is None else -units.in_gradient * found["forces"],
         found["charges"], None if found["dipole"] is None else units.in_bohr * found["dipole"],
-        word(atoms.info.get(_ORIGIN, UNKNOWN)), word(atoms.info.get("method", UNKNOWN)),
+        word(atoms.info.get(_ORIGIN, UNKNOWN)), level or word(atoms.info.get("method", UNKNOWN)),
+        settings or {},
     )
 
 

@@ -1,12 +1,12 @@
 """Data sets of other programs as labels: total energies and forces, no atomic energies.
 
-Extended XYZ, archives of sGDML and rMD17, ASE's databases and trajectories, and whatever else
-`ase.io.read` gives energies with. Frames of single atoms are taken for isolated atoms: their
-energies are kept in the settings of the labels (``isolated_H``, hartree) and tell whether the
-molecule's energies are plausible.
+Extended XYZ, archives of sGDML and rMD17, ASE's databases and trajectories, outputs of programs
+and folders of them, and whatever else `ase.io.read` gives energies with. Frames of single atoms are
+taken for isolated atoms: their energies are kept in the settings of the labels (``isolated_H``,
+hartree) and tell whether the molecule's energies are plausible.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ase.data import chemical_symbols
@@ -17,6 +17,7 @@ from ase_fflux.labels.importers.ase_files import read_ase
 from ase_fflux.labels.importers.frames import Frame, Units
 from ase_fflux.labels.importers.molecules import chosen, told_apart
 from ase_fflux.labels.importers.npz import read_npz
+from ase_fflux.labels.importers.outputs import is_output, read_outputs
 from ase_fflux.labels.importers.plausible import believe_units
 from ase_fflux.labels.label import Dataset, Label, dataset_of
 
@@ -26,16 +27,18 @@ _QUANTITIES = {"gradient": "forces", "charges": "charges", "dipole": "dipole"}
 
 
 def read_foreign(
-    path: str | Path, *, format: str | None = None, energy_key: str | None = None,
-    forces_key: str | None = None, energy_unit: str | None = None, length_unit: str | None = None,
-    isolated: Mapping[str, float] | None = None, molecule: str | None = None, vacuum: bool = False,
+    path: str | Path | Sequence[str | Path], *, format: str | None = None,
+    energy_key: str | None = None, forces_key: str | None = None, energy_unit: str | None = None,
+    length_unit: str | None = None, isolated: Mapping[str, float] | None = None,
+    molecule: str | None = None, vacuum: bool = False,
 ) -> Dataset:
     """Labels of one molecule from a data set.
 
     Parameters
     ----------
-    path : path
-        ``.npz`` for sGDML's and rMD17's archives, anything else is read by ASE.
+    path : path or sequence of paths
+        ``.npz`` for sGDML's and rMD17's archives; outputs of the programs of `outputs`, a folder
+        of them, or several of both; anything else is read by ASE.
     format : str, optional
         As ASE names it; by default found from name and content.
     energy_key, forces_key : str, optional
@@ -63,8 +66,18 @@ def read_foreign(
         What cannot be read; several molecules and none chosen; quantities that some frames have
         and others not; labels that cannot be true, or not in these units.
     """
-    path = Path(path)
-    if path.suffix.lower() == ".npz":
+    sources = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    path = sources[0]
+    if len(sources) > 1 or path.is_dir() or is_output(path):
+        asked = {"format": format, "energy-key": energy_key, "forces-key": forces_key,
+                 "energy-unit": energy_unit, "length-unit": length_unit, "vacuum": vacuum}
+        if given := [name for name, value in asked.items() if value]:
+            raise LabelError(
+                f"{path}: outputs of programs say themselves what is in them: leave --{given[0]} "
+                "out"
+            )
+        frames, units = read_outputs(sources), Units()
+    elif path.suffix.lower() == ".npz":
         if not path.is_file():
             raise LabelError(f"{path}: no such file")
         if format is not None or vacuum:
@@ -122,11 +135,18 @@ def _label(frame: Frame, symbols: tuple[str, ...], first: Frame, settings: Mappi
     if frame.method != first.method:
         raise LabelError(
             f"{frame.where}: method {frame.method}, that of {first.where} is {first.method}: one "
-            "file holds one level of theory"
+            "data set is of one level of theory"
         )
+    for name in sorted({*frame.settings, *first.settings}):
+        here, there = (f.settings.get(name, "unknown") for f in (frame, first))
+        if here != there:
+            raise LabelError(
+                f"{frame.where}: {name} {here}, that of {first.where} is {there}: one data set is "
+                "of one of them"
+            )
     return Label(
         symbols, frame.positions, frame.energy, frame.gradient,
         moments=None if frame.charges is None else frame.charges[:, None], dipole=frame.dipole,
-        method=frame.method, settings=settings,
+        method=frame.method, settings={**frame.settings, **settings},
     )
 

@@ -1,6 +1,7 @@
 """Labelled geometries of other programs, one by one, before they are known to be one molecule."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase import units
@@ -70,6 +71,8 @@ class Frame:
         e bohr.
     origin, method : str
         One word each.
+    settings : mapping of str to str or int
+        Program, charge and spin, where the file says them.
     """
 
     where: str
@@ -81,6 +84,7 @@ class Frame:
     dipole: np.ndarray | None = None
     origin: str = UNKNOWN
     method: str = UNKNOWN
+    settings: Mapping[str, str | int] = field(default_factory=dict)
 
     def reordered(self, order: np.ndarray) -> "Frame":
         """Atom i is what atom ``order[i]`` was."""
