@@ -5,6 +5,7 @@ gradients are known.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from scipy.spatial.transform import Rotation
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli.main import main
+from ase_fflux.cli.train_gradients import _digest
 from ase_fflux.labels.dataset import read_dataset
 from ase_fflux.labels.importers.foreign import read_foreign
+from ase_fflux.training.inputs import read_labels
 
 N = 16
 TURN = Rotation.from_euler("xyz", [40, -75, 130], degrees=True)
@@ -367,17 +370,18 @@ def test_outputs_on_the_command_line(tmp_path, labels, capsys, monkeypatch):
         capsys.readouterr().err
 
 
-def test_training_on_a_folder(tmp_path, labels, capsys, monkeypatch):
+def test_training_reads_a_folder(tmp_path, labels, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder_of(tmp_path / "runs", [orca(labels, [i]) for i in range(N)])
-    command = ["train", "runs", "--gradients", "--budget", "5", "--hold-out", "0"]
-    assert main(command) == 0
-    assert (tmp_path / "runs.fflux").is_file()
-    (tmp_path / "runs" / "notes.log").write_text("not an output\n")
-    capsys.readouterr()
-    assert main(command) == 0  # the same outputs: the folder of the training is gone on with
-    (tmp_path / "runs" / "AIM").mkdir()
-    (tmp_path / "runs" / "AIM" / "c1.int").write_text("")
-    assert main(command) == 2
+    runs = folder_of(tmp_path / "runs", [orca(labels, [i]) for i in range(N)])
+    data = read_labels(Path("runs"), None, 0.0, 1, None, latent=True)
+    assert data.system == "runs"
+    same(data.dataset, labels)
+    before = _digest(runs)
+    (runs / "notes.log").write_text("not an output\n")
+    assert _digest(runs) == before  # the folder of the training is gone on with
+    (runs / "g1.out").write_text(orca(labels, [1]))
+    assert _digest(runs) != before
+    (runs / "c1.int").write_text("")
+    assert main(["train", "runs", "--gradients"]) == 2
     said = capsys.readouterr().err
     assert "files of AIMAll: make labels of them first, fflux import runs" in said
