@@ -90,7 +90,8 @@ def _searched(data, settings, theta, threads, on_step) -> tuple[Hyperparameters,
         theta=[*(np.maximum(t, settings.bounds[0]) for t in theta), *start.theta[n:]],
     )
     low, high = box(likelihood, start, settings)
-    x, steps = likelihood.pack(start), []
+    x = likelihood.pack(start)
+    steps: list[Step] = []
     for stage, together in ((ONE_VARIANCE, n), (_OWN_VARIANCES, 1))[: 1 + (len(data) >= FEW)]:
         begin, search = perf_counter(), _Objective(likelihood, stage, together, on_step)
         try:
