@@ -58,7 +58,7 @@ def float_of_bits(typing_context, bits):
     return types.float64(types.int64), generate
 
 
-if numba.config.DISABLE_JIT:
+if numba.config.DISABLE_JIT:  # type: ignore[misc]
 
     def float_of_bits(bits):  # noqa: F811 intrinsics are not for Python
         return np.int64(bits).view(np.float64)

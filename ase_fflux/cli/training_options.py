@@ -101,8 +101,8 @@ def add_joint_kernel(parser, what: str) -> None:
         help=f"{what} of the energies: rbf (squared exponential, the only one that .model files "
         "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as "
         "1/R; for labels without atomic energies also each of them with -terms: second frames and "
-        "terms of distances beside the atoms (default: of the first four, or of rbf-terms and "
-        "rq-inverse-terms, what labels left out say)",
+        "terms of distances beside the atoms (default: of the first four, or of these with -terms, "
+        "what the likelihood and labels left out say)",
     )
 
 

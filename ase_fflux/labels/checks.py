@@ -146,9 +146,10 @@ def charges_make_dipoles(d: Dataset) -> bool:
 
 def _made_dipoles(d: Dataset) -> np.ndarray:
     """Dipoles (n, 3) about the origin of the charges and, where there are some, atomic dipoles."""
-    made = np.einsum("na,nai->ni", d.moments[:, :, 0], d.geometries)
+    moments = np.asarray(d.moments)
+    made = np.einsum("na,nai->ni", moments[:, :, 0], d.geometries)
     if d.rank > 0:
-        made += d.moments[:, :, [2, 3, 1]].sum(axis=1)
+        made += moments[:, :, [2, 3, 1]].sum(axis=1)
     return made
 
 

@@ -31,6 +31,7 @@ from ase_fflux.learn.joint.settings import JointSettings
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.uncertainty import Posterior
 from ase_fflux.model.frames import n_features
+from ase_fflux.model.kernels import OF_ATOMS
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.shared import Shared
 from ase_fflux.training.joint import JointTrainer, JointTraining
@@ -205,7 +206,10 @@ def process_of_source(
     # totals and gradients are what any level has
     dataset = replace(dataset_of(labels), atomic_energies=None, moments=None, dipoles=None)
     half = SOURCE // 2
-    settings = JointSettings(sizes=(half, SOURCE), evaluations=(40, 12), seed=seed)
+    # atoms alone, as builds have them whose labels have atomic energies
+    settings = JointSettings(
+        sizes=(half, SOURCE), evaluations=(40, 12), seed=seed, forms=tuple(OF_ATOMS.values())
+    )
     trainer = JointTrainer(
         dataset, minimum.positions / BOHR, JointTraining(settings, which="none"), folder
     )

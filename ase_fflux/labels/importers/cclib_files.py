@@ -70,7 +70,9 @@ def read_by_cclib(program: Program, path: Path, where: str) -> list[Frame]:
     numbers = np.asarray(data.atomnos, dtype=int)
     if (numbers < 1).any():
         raise LabelError("ghost atoms")
-    settings = {"program": program.name, "charge": int(data.charge), "spin": int(data.mult) - 1}
+    settings: dict[str, str | int] = {
+        "program": program.name, "charge": int(data.charge), "spin": int(data.mult) - 1,
+    }
     return [
         Frame(
             where if len(positions) == 1 else f"{where}, frame {n + 1}", numbers,

@@ -138,10 +138,10 @@ def _label(frame: Frame, symbols: tuple[str, ...], first: Frame, settings: Mappi
             "data set is of one level of theory"
         )
     for name in sorted({*frame.settings, *first.settings}):
-        here, there = (f.settings.get(name, "unknown") for f in (frame, first))
-        if here != there:
+        own, others = (f.settings.get(name, "unknown") for f in (frame, first))
+        if own != others:
             raise LabelError(
-                f"{frame.where}: {name} {here}, that of {first.where} is {there}: one data set is "
+                f"{frame.where}: {name} {own}, that of {first.where} is {others}: one data set is "
                 "of one of them"
             )
     return Label(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 
 import numpy as np
 
@@ -178,15 +179,16 @@ class _PairTiles:
     def add(self, out: np.ndarray, start: int, end: int, first: int) -> None:
         """Add the blocks of rows from the first on with columns start to end."""
         d = self.n_directions
-        shown = [self._images(*one[:2], start, end) for one in self.classes]
+        shown = [self._images(points, root, start, end) for points, root, _ in self.classes]
         for i in range(first, self.n_rows, self.step):
             last = min(i + self.step, self.n_rows)
-            tile = sum(
-                _pair_blocks(x[i:last], slopes[i:last], *images, points.form.rational, variance)
-                for (x, slopes), images, (points, _, variance) in zip(
+            tile = reduce(np.add, (
+                _pair_blocks(
+                    x[i:last], slopes[i:last], y, image_slopes, points.form.rational, variance
+                ) for (x, slopes), (y, image_slopes), (points, _, variance) in zip(
                     self.rows, shown, self.classes, strict=True
                 )
-            )
+            ))
             out[i * d : last * d, start * d : end * d] += tile.transpose(0, 2, 1, 3).reshape(
                 (last - i) * d, -1
             )

@@ -201,10 +201,11 @@ class Conditioned:
             there -= y @ (inner.T @ (y.T @ there))
             told.append(there[:p].copy())
             there[:-p] = there[p:].copy()
+        rows, at_target = told
         root = self.root - ((self.root @ y) @ inner) @ y.T
         rest = np.delete(np.arange(n), np.arange(k * p, (k + 1) * p))
         self.root = root[rest, p:]
-        self._change(*told, 1.0)
+        self._change(rows, at_target, 1.0)
         self.chosen.remove(place)
         self.free[place] = True
         if (itself := self.place[place]) >= 0:

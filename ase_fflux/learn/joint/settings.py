@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ase_fflux.base.errors import TrainingError
-from ase_fflux.model.kernels import FORMS, OF_ATOMS, Form
+from ase_fflux.model.kernels import FORMS, Form
 
 PARTITIONED = 5e-3
 """Noise of atomic energies (hartree) that the search starts from where atoms are shares of a
@@ -14,8 +14,6 @@ what is taken for exact spoils the total energy."""
 PARTITIONED_TOTAL = 1e-5
 """Least noise of their total (hartree; 0.03 kJ/mol). With less, where little is resolved but this,
 dual weights grow until energies are rounded to 1e-6 eV, and errors are no smaller."""
-TRIED = (*OF_ATOMS.values(), FORMS["rbf-terms"], FORMS["rq-inverse-terms"])
-"""Forms that are tried: where there are terms, what distances enter as matters less."""
 CLIMBING = 2
 """Forms of kernels that the first rung is climbed with, of those that are searched."""
 TIGHT = 1e-4
@@ -68,7 +66,7 @@ class JointSettings:
     sizes: tuple[int, ...] = (30, 60, 120)
     evaluations: tuple[int, ...] = (60, 20, 8)
     transfer: bool = True
-    forms: tuple[Form, ...] = TRIED
+    forms: tuple[Form, ...] = tuple(FORMS.values())
     seed: int = 0
 
     def __post_init__(self):
