@@ -152,7 +152,8 @@ class JointTrainer:
         self.memory = training.memory
         if self.memory is None:
             self.memory = round(SHARE * memory_of_machine() / 1e9, 1)
-        self._terms = distance_terms(
+        # the features of an atom among three tell all distances, and terms no more
+        self._terms = [] if len(dataset.symbols) < 4 else distance_terms(
             dataset.symbols, bonds_between(symbols2numbers(dataset.symbols), self.reference),
             self.symmetry,
         )

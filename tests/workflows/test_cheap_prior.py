@@ -38,7 +38,9 @@ def build(*options):
 
 
 def test_a_cheap_model_is_made_first_and_kept(capsys):
-    command = "--reference", REFERENCE, "--prior", "gfn2", "--labels", "20"
+    # twenty labels of short dynamics hardly tell kernels apart; the test frames are farther out
+    kernel = "--joint-kernel", "rq-inverse"
+    command = "--reference", REFERENCE, "--prior", "gfn2", "--labels", "20", *kernel
     assert build(*command) == 0
     said = capsys.readouterr().out
     assert "the prior: 24 labels of GFN2-xTB" in said and "20 labels on top of water-prior" in said

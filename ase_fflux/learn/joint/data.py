@@ -110,13 +110,18 @@ class JointData:
         Raises
         ------
         TrainingError
-            Terms where atomic energies are observed, which are those of the atoms alone.
+            Terms where atomic energies are observed, which are those of the atoms alone, or where
+            there are none.
         """
         if form == self.form:
             return self
         if form.terms and not self.latent:
             raise TrainingError(
                 "kernels with terms are for total energies alone: these labels have atomic energies"
+            )
+        if form.terms and not self.beside:
+            raise TrainingError(
+                "molecules of up to three atoms have no terms: choose a kernel without"
             )
         points = [*self.points[: len(self.classes)], *(self.beside_points if form.terms else ())]
         return replace(self, points=[p.in_form(form) for p in points])
