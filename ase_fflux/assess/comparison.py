@@ -9,7 +9,7 @@ from ase.symbols import symbols2numbers
 from ase_fflux.base.errors import GeometryError, LabelError, TopologyError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
-from ase_fflux.labels.checks import charges_make_dipoles
+from ase_fflux.labels.checks import charges_are_learned
 from ase_fflux.labels.label import Dataset
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.topology.graphs import atom_label
@@ -198,10 +198,7 @@ def _quantities(model: MoleculeModel, data: Dataset, results: list):
         yield Quantity(
             "force", "eV/A", -FORCE * data.gradients, FORCE * of_all("forces"), atomic=True
         )
-    # of charges that do not make the dipoles a model has learnt nothing
-    if data.moments is not None and model.rank >= 0 and (
-        model.rank == 0 or charges_make_dipoles(data)
-    ):
+    if data.moments is not None and charges_are_learned(data, model.rank):
         yield Quantity("charge", "e", data.moments[:, :, 0], of_all("charges"), atomic=True)
     # charges alone make no dipole
     if data.dipoles is not None and model.rank >= 1:

@@ -10,7 +10,7 @@ from ase.optimize import BFGS
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
-from ase_fflux.labels.checks import charges_make_dipoles
+from ase_fflux.labels.checks import charges_are_learned
 from ase_fflux.labels.differences import dipole_derivatives
 from ase_fflux.labels.label import Dataset
 from ase_fflux.labels.source import LabelSource
@@ -76,10 +76,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
         atomic = HARTREE_KJ * (np.array([r.energies for r in results]) - test.atomic_energies)
     if test.gradients is not None:
         force = FORCE * (np.array([r.forces for r in results]) + test.gradients)
-    # of charges that do not make the dipoles a model has learnt nothing
-    if model.rank >= 0 and test.moments is not None and (
-        model.rank == 0 or charges_make_dipoles(test)
-    ):
+    if test.moments is not None and charges_are_learned(test, model.rank):
         charge_rmse = _rms(np.array([r.charges for r in results]) - test.moments[:, :, 0])
     if model.rank >= 1 and test.dipoles is not None:
         dipole_rmse = BOHR * _rms(test.dipoles - [r.dipole() for r in results])

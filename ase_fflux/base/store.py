@@ -3,6 +3,7 @@
 ==================  ==========================================================================
 `replacing`         a file or folder is written beside its place, synchronised and renamed
 `Appended`          a file that grows; an addition that fails is taken back
+`kept_meanwhile`    long work is kept now and then, and when it ends
 `write_checkpoint`  arrays and a record, with a fingerprint of what they belong to
 `read_arrays`       arrays of an archive, never pickles, no larger than the file can hold
 `DAMAGE`            what reading a damaged file raises
@@ -21,10 +22,11 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from lzma import LZMAError
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
@@ -138,6 +140,36 @@ def sync(path: Path) -> None:
     except OSError:
         if not folder:
             raise
+
+
+@contextmanager
+def kept_meanwhile(keep: Callable[[], None], every: float) -> Iterator[Callable[[], None]]:
+    """Keep long work now and then, and at the end, whatever ends it.
+
+    Parameters
+    ----------
+    keep : callable
+        Writes what there is so far.
+    every : float
+        Seconds after which it is called again at the earliest.
+
+    Yields
+    ------
+    callable
+        To be called whenever there is more.
+    """
+    last = monotonic()
+
+    def more() -> None:
+        nonlocal last
+        if monotonic() - last > every:
+            keep()
+            last = monotonic()
+
+    try:
+        yield more
+    finally:
+        keep()
 
 
 class Appended(io.FileIO):

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.cli.data_options import reading_of
     from ase_fflux.cli.options import prefix_of
     from ase_fflux.labels.dataset import append_labels
-    from ase_fflux.labels.importers.aimall import read_aimall
+    from ase_fflux.labels.importers.aimall import has_atoms, read_aimall
     from ase_fflux.labels.importers.foreign import read_foreign
     from ase_fflux.labels.importers.outputs import output_files
     from ase_fflux.labels.importers.wavefunction import read_wavefunctions
@@ -82,9 +82,7 @@ def run(args: argparse.Namespace) -> None:
     folder = sources[0]
     _refuse_training_sets(folder)
     waves, reading = _wavefunctions(folder), reading_of(args)
-    aimall = folder.is_dir() and not waves and (
-        any(folder.rglob("*.int")) or not output_files(folder)
-    )
+    aimall = folder.is_dir() and not waves and (has_atoms(folder) or not output_files(folder))
     if len(sources) > 1 and (waves or aimall):
         raise LabelError(
             f"{folder}: several sources are for outputs of programs; give one folder of "

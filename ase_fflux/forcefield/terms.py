@@ -134,11 +134,7 @@ def tabulated(gp: GaussianProcess) -> tuple[float, np.ndarray]:
     for k, at in enumerate(c):
         d = at - inputs
         e = theta * d * d
-        if gp.kernel.form.rational:
-            s = 1.0 / (1.0 + 0.5 * e)
-            k0, fall, bend, turn = s**2, s**3, 1.5 * s**4, 3.0 * s**5
-        else:
-            k0 = fall = bend = turn = np.exp(-e)
+        k0, fall, bend, turn = gp.kernel.form.derivatives(e)
         t = 2.0 * theta * d
         values[k] = (
             w @ k0 + u @ (t * fall),

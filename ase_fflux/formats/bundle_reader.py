@@ -8,7 +8,8 @@ from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import ModelError
 from ase_fflux.base.store import archive, parse_json, read_array
-from ase_fflux.formats.bundle_beside import CHECKED, check_beside, read_beside, require, rounding
+from ase_fflux.formats.bundle_beside import check_beside, read_beside
+from ase_fflux.formats.bundle_checks import CHECKED, require, rounding
 from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.alf import check_alf
 from ase_fflux.model.analogue import Analogue

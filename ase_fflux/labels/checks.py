@@ -144,6 +144,12 @@ def charges_make_dipoles(d: Dataset) -> bool:
     return bool(np.sqrt(np.mean(excess**2)) <= DIPOLE + 30 * d.tolerance)
 
 
+def charges_are_learned(d: Dataset, rank: int) -> bool:
+    """Whether a model of moments to that rank learns the charges of such labels: of charges that do
+    not make the dipoles it learns nothing."""
+    return rank >= 0 and (rank == 0 or charges_make_dipoles(d))
+
+
 def _made_dipoles(d: Dataset) -> np.ndarray:
     """Dipoles (n, 3) about the origin of the charges and, where there are some, atomic dipoles."""
     moments = np.asarray(d.moments)

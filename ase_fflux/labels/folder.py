@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 from ase import Atoms
@@ -300,31 +299,27 @@ class LabelFolder:
     def _label_some(self, path: Path, record: Path, geometries, place: int, advance) -> None:
         """Label geometries; those that the source rejects are written down with their places."""
         before = count_labels(path)
-        labels, origins, kept = [], [], monotonic()
+        labels, origins = [], []
 
         def keep():
             # what counts is what is in the file: we may have been stopped while writing to it
             new = slice(count_labels(path) - before, len(origins))
             append_labels(path, labels[new], origins[new])
 
-        try:
-            with closing(self.labeller(geometries)) as results:
-                for origin, label in results:
-                    place += 1
-                    if isinstance(label, Rejected):
-                        keep()  # labels before it are in the file, so that places are known
-                        with store.Appended(record) as file:
-                            file.add(f"{place} {origin}: {' '.join(str(label).split())}\n")
-                        store.sync(record)
-                        continue
-                    labels.append(label)
-                    origins.append(origin)
-                    advance(1)
-                    if monotonic() - kept > _INTERVAL:
-                        keep()
-                        kept = monotonic()
-        finally:
-            keep()
+        with store.kept_meanwhile(keep, _INTERVAL) as more, \
+                closing(self.labeller(geometries)) as results:
+            for origin, label in results:
+                place += 1
+                if isinstance(label, Rejected):
+                    keep()  # labels before it are in the file, so that places are known
+                    with store.Appended(record) as file:
+                        file.add(f"{place} {origin}: {' '.join(str(label).split())}\n")
+                    store.sync(record)
+                    continue
+                labels.append(label)
+                origins.append(origin)
+                advance(1)
+                more()
 
 
 def _record(path: Path) -> Path:

@@ -54,6 +54,13 @@ class Form:
         """-dk/de of exponents."""
         return (1.0 + 0.5 * exponent) ** -3 if self.rational else np.exp(-exponent)
 
+    def derivatives(self, exponent: np.ndarray) -> tuple[np.ndarray, ...]:
+        """k of exponents, -dk/de, d2k/de2 and -d3k/de3."""
+        if not self.rational:
+            return (np.exp(-exponent),) * 4
+        s = 1.0 / (1.0 + 0.5 * exponent)
+        return s**2, s**3, 1.5 * s**4, 3.0 * s**5
+
 
 USUAL = Form()
 """The form of all published models."""

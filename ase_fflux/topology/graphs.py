@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import primitive_neighbor_list
 from ase.symbols import Symbols
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 from scipy.spatial import cKDTree
 
@@ -69,10 +69,7 @@ def bonds_between(numbers, positions) -> np.ndarray:
     Parameters and errors as of `bonds`, without a cell.
     """
     pairs, _ = bonds(numbers, positions)
-    n = len(numbers)
-    graph = csr_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(n, n))
-    steps = shortest_path(graph, directed=False, unweighted=True)
-    return np.where(np.isfinite(steps), steps, n).astype(int)
+    return Graph(np.asarray(numbers), pairs).steps
 
 
 _FARTHEST = 1e9
@@ -216,6 +213,12 @@ class Graph:
     def fragment(self) -> np.ndarray:
         """(N,) int, the number of the connected component every atom belongs to."""
         return connected_components(self._adjacency, directed=False)[1]
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """(N, N) int, the number of bonds on the shortest path between atoms, N where none is."""
+        steps = shortest_path(self._adjacency, directed=False, unweighted=True)
+        return np.where(np.isfinite(steps), steps, len(self.numbers)).astype(int)
 
     def fragment_without(self, i: int, j: int) -> np.ndarray:
         """The same once the bond between atoms i and j, if there is one, is cut."""

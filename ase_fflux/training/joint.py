@@ -153,10 +153,11 @@ class JointTrainer:
         if self.memory is None:
             self.memory = round(SHARE * memory_of_machine() / 1e9, 1)
         # the features of an atom among three tell all distances, and terms no more
-        self._terms = [] if len(dataset.symbols) < 4 else distance_terms(
+        wanted = dataset.atomic_energies is None and len(dataset.symbols) > 3
+        self._terms = distance_terms(
             dataset.symbols, bonds_between(symbols2numbers(dataset.symbols), self.reference),
             self.symmetry,
-        )
+        ) if wanted and any(form.terms for form in training.energies.forms) else []
         self.data = self.observations(np.arange(len(dataset)))
         self.steps: tuple[Step, ...] = ()
         self.from_dipoles: dict = {}
@@ -170,7 +171,7 @@ class JointTrainer:
         return joint_data(
             d.geometries, d.atomic_energies, d.gradients, self.alf, self.symmetry,
             source=None if self.source is None else self.source[labels], totals=d.energies,
-            terms=self._terms if dataset.atomic_energies is None else (),
+            terms=self._terms,
         )
 
     @property

@@ -12,7 +12,6 @@ choice.xyz  those that are chosen, in the order of choice; a longer choice begin
 """
 
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 from ase import Atoms
@@ -129,18 +128,13 @@ class Designed:
                     with store.replacing(path) as partial:
                         write(partial, pool, format="extxyz")
 
-            kept = monotonic()
-            with self.progress("geometries to choose from", size, len(pool)) as advance:
-                try:
-                    for origin, atoms in drawn:
-                        atoms.info["origin"] = origin
-                        pool.append(atoms)
-                        advance(1)
-                        if monotonic() - kept > _INTERVAL:
-                            keep()
-                            kept = monotonic()
-                finally:
-                    keep()
+            with self.progress("geometries to choose from", size, len(pool)) as advance, \
+                    store.kept_meanwhile(keep, _INTERVAL) as more:
+                for origin, atoms in drawn:
+                    atoms.info["origin"] = origin
+                    pool.append(atoms)
+                    advance(1)
+                    more()
             pool = read(path, ":")
         return pool
 

@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from ase_fflux.base import store
 from ase_fflux.base.errors import FFLUXError, reason
 from ase_fflux.base.store import (
     Appended,
@@ -197,3 +198,18 @@ def test_numbers_of_files_are_hidden_from_numpy(tmp_path):
     """`ndarray.tofile` writes through a buffer of its own, whose failure it does not notice."""
     with Appended(tmp_path / "a") as file, pytest.raises(io.UnsupportedOperation):
         file.fileno()
+
+
+def test_long_work_is_kept_now_and_then_and_at_the_end(monkeypatch):
+    now, kept, done = [0.0], [], []
+    monkeypatch.setattr(store, "monotonic", lambda: now[0])
+    with (
+        pytest.raises(KeyboardInterrupt),
+        store.kept_meanwhile(lambda: kept.append(len(done)), 10.0) as more,
+    ):
+        for step in range(1, 8):
+            now[0] += 4.0
+            done.append(step)
+            more()
+        raise KeyboardInterrupt
+    assert kept == [3, 6, 7]

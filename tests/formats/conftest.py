@@ -3,6 +3,8 @@
 import io
 import json
 import zipfile
+from functools import reduce
+from operator import getitem
 
 import numpy as np
 import pytest
@@ -130,7 +132,8 @@ def assert_same_atoms():
 
 
 def rebuilt_bundle(content, header=None, arrays=None, drop=()):
-    """The bundle with changes: to the header (a function), to arrays (by name), without some."""
+    """The bundle with changes: to the header (a function, or keys with the value there), to arrays
+    (by name), without some."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
         names = [*old.namelist(), *(f"{n}.npy" for n in arrays or {})]
@@ -139,7 +142,11 @@ def rebuilt_bundle(content, header=None, arrays=None, drop=()):
                 continue
             if name == "header.json":
                 parsed = json.loads(old.read(name))
-                parsed = header(parsed) or parsed if header else parsed
+                if isinstance(header, tuple):
+                    *path, last, value = header
+                    reduce(getitem, path, parsed)[last] = value
+                elif header:
+                    parsed = header(parsed) or parsed
                 new.writestr(name, json.dumps(parsed))
             elif name[:-4] in (arrays or {}):
                 buffer = io.BytesIO()

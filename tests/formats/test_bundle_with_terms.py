@@ -86,37 +86,26 @@ def test_version_and_missing_prior(tmp_path, model):
     assert header["version"] == 7 and header["prior"] is None
 
 
-def set_in(*keys):
-    *path, last, value = keys
-
-    def change(header):
-        for key in path:
-            header = header[key]
-        header[last] = value
-
-    return change
-
-
 @pytest.mark.parametrize("change, message", [
-    (set_in("terms", 0, "pairs", 0, 0, [0, 0]), "term 0 is of no distances"),
-    (set_in("terms", 0, "pairs", 0, 0, [0, 9]), "term 0 is of no distances"),
-    (set_in("terms", 0, "pairs", [[0, 1]]), "term 0 is of no distances"),
-    (set_in("terms", 0, "views", 0, 0, 1), "images of term 0 are wrong"),
-    (set_in("terms", 0, "tie", [0]), "images of term 0 are wrong"),
-    (set_in("terms", 0, "variance", -1.0), "variance of term 0 is wrong"),
-    (set_in("terms", 0, "rational", 1), "kernel of term 0 is wrong"),
-    (set_in("terms", 0, "rational", False), "term 0: predictions stored"),
-    (set_in("terms", 0, "variance", 3.0), "term 0: predictions stored"),
+    (("terms", 0, "pairs", 0, 0, [0, 0]), "term 0 is of no distances"),
+    (("terms", 0, "pairs", 0, 0, [0, 9]), "term 0 is of no distances"),
+    (("terms", 0, "pairs", [[0, 1]]), "term 0 is of no distances"),
+    (("terms", 0, "views", 0, 0, 1), "images of term 0 are wrong"),
+    (("terms", 0, "tie", [0]), "images of term 0 are wrong"),
+    (("terms", 0, "variance", -1.0), "variance of term 0 is wrong"),
+    (("terms", 0, "rational", 1), "kernel of term 0 is wrong"),
+    (("terms", 0, "rational", False), "term 0: predictions stored"),
+    (("terms", 0, "variance", 3.0), "term 0: predictions stored"),
     (lambda header: header.pop("terms") and None, "damaged"),
     (lambda header: header["terms"][0]["views"].pop(1) and None, "term 0 does not have the symm"),
-    (set_in("totals", None), "terms beside atoms whose energies are not latent"),
-    (set_in("totals", "with_energies", [0]), "terms beside atoms whose energies are not latent"),
-    (set_in("version", 6), "damaged"),
+    (("totals", None), "terms beside atoms whose energies are not latent"),
+    (("totals", "with_energies", [0]), "terms beside atoms whose energies are not latent"),
+    (("version", 6), "damaged"),
     (lambda header: header.pop("second") and None, "damaged"),
     (lambda header: header["second"].pop() and None, "second frames are not of all classes"),
-    (set_in("second", 0, "atoms", [1]), "second frames are not of all classes"),
-    (set_in("second", 0, "variance", "1"), "variance of second process 0 is wrong"),
-    (set_in("second", 0, "variance", 3.0), "second process 0: predictions stored"),
+    (("second", 0, "atoms", [1]), "second frames are not of all classes"),
+    (("second", 0, "variance", "1"), "variance of second process 0 is wrong"),
+    (("second", 0, "variance", 3.0), "second process 0: predictions stored"),
 ])
 def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):
     with pytest.raises(ModelError, match=message):

@@ -104,17 +104,6 @@ def test_rebuilding_changes_nothing(content, read_bytes, rebuilt):
     assert_same(read_bytes(content), read_bytes(rebuilt(content)))
 
 
-def set_in(*keys):
-    *path, last, value = keys
-
-    def change(header):
-        for key in path:
-            header = header[key]
-        header[last] = value
-
-    return change
-
-
 def last_operation_left_out(header):
     for rows in header["symmetry"].values():
         del rows[-1]
@@ -126,39 +115,39 @@ def first_operation_moved(header):
 
 
 @pytest.mark.parametrize("change, message", [
-    (set_in("version", 1), "damaged"),
-    (set_in("geometries", False), "training geometries are missing"),
-    (set_in("gradients", False), "weights of the gradients are missing"),
+    (("version", 1), "damaged"),
+    (("geometries", False), "training geometries are missing"),
+    (("gradients", False), "weights of the gradients are missing"),
     (lambda header: header.pop("symmetry") and None, "damaged"),
-    (set_in("symmetry", []), "damaged"),
-    (set_in("symmetry", "permutations", 1, [0, 1, 2, 3, 3]), "no permutation of the atoms"),
-    (set_in("symmetry", "permutations", 1, [0, 1, 2, 3]), "damaged"),
-    (set_in("symmetry", "permutations", 1, [0, 1, 2, 3, 5]), "no permutation of the atoms"),
-    (set_in("symmetry", "permutations", 1, [0, 1, 2, 3, 4.5]), "no permutation of the atoms"),
-    (set_in("symmetry", "permutations", [[0, 1, 2, 3, 4]]), "no permutation of the atoms"),
-    (set_in("symmetry", "permutations", []), "no permutation of the atoms"),
-    (set_in("symmetry", "mirrored", 1, 1), "no permutation of the atoms"),
-    (set_in("symmetry", "permutations", 1, [1, 0, 2, 3, 4]), "exchanges different elements"),
-    (set_in("symmetry", "permutations", 1, [0, 1, 2, 3, 4]), "no group"),
+    (("symmetry", []), "damaged"),
+    (("symmetry", "permutations", 1, [0, 1, 2, 3, 3]), "no permutation of the atoms"),
+    (("symmetry", "permutations", 1, [0, 1, 2, 3]), "damaged"),
+    (("symmetry", "permutations", 1, [0, 1, 2, 3, 5]), "no permutation of the atoms"),
+    (("symmetry", "permutations", 1, [0, 1, 2, 3, 4.5]), "no permutation of the atoms"),
+    (("symmetry", "permutations", [[0, 1, 2, 3, 4]]), "no permutation of the atoms"),
+    (("symmetry", "permutations", []), "no permutation of the atoms"),
+    (("symmetry", "mirrored", 1, 1), "no permutation of the atoms"),
+    (("symmetry", "permutations", 1, [1, 0, 2, 3, 4]), "exchanges different elements"),
+    (("symmetry", "permutations", 1, [0, 1, 2, 3, 4]), "no group"),
     (last_operation_left_out, "no group"),
     (first_operation_moved, "no group"),
-    (set_in("symbols", ["C", "F", "H", "H", "F"]), "exchanges different elements"),
-    (set_in("alf", 3, [3, 1, 0]), "local frames of equivalent atoms do not correspond"),
-    (set_in("energy_noise", [-1.0]), "noise of the energies is wrong"),
-    (set_in("energy_noise", []), "noise of the energies is wrong"),
-    (set_in("source", [0]), "sources of labels are wrong"),
-    (set_in("gradient_noise", None), "noise of the gradients is wrong"),
-    (set_in("processes", 0, "atoms", [2]), "atoms of process 0 are not a class"),
-    (set_in("processes", 0, "atoms", []), "atoms of process 0 are not a class"),
-    (set_in("processes", 0, "atoms", 0), "damaged"),
-    (set_in("processes", 4, "atoms", [2, 3]), "atoms of process 4 are not a class"),
-    (set_in("processes", 4, "atoms", [0]), "weights is not an array"),
-    (set_in("processes", 0, "properties", ["q00"]), "has gradients but is not of energies"),
-    (set_in("processes", 1, "properties", ["iqa"]), "a property stands twice"),
-    (set_in("processes", 1, "properties", ["q99"]), "unknown properties"),
-    (set_in("processes", 0, "noise", "big"), "noise of process 0"),
-    (set_in("processes", 0, "variance", -1.0), "variance of process 0"),
-    (set_in("processes", 0, "variance", 0.7), r"atom 1 \(C\) iqa: predictions stored"),
+    (("symbols", ["C", "F", "H", "H", "F"]), "exchanges different elements"),
+    (("alf", 3, [3, 1, 0]), "local frames of equivalent atoms do not correspond"),
+    (("energy_noise", [-1.0]), "noise of the energies is wrong"),
+    (("energy_noise", []), "noise of the energies is wrong"),
+    (("source", [0]), "sources of labels are wrong"),
+    (("gradient_noise", None), "noise of the gradients is wrong"),
+    (("processes", 0, "atoms", [2]), "atoms of process 0 are not a class"),
+    (("processes", 0, "atoms", []), "atoms of process 0 are not a class"),
+    (("processes", 0, "atoms", 0), "damaged"),
+    (("processes", 4, "atoms", [2, 3]), "atoms of process 4 are not a class"),
+    (("processes", 4, "atoms", [0]), "weights is not an array"),
+    (("processes", 0, "properties", ["q00"]), "has gradients but is not of energies"),
+    (("processes", 1, "properties", ["iqa"]), "a property stands twice"),
+    (("processes", 1, "properties", ["q99"]), "unknown properties"),
+    (("processes", 0, "noise", "big"), "noise of process 0"),
+    (("processes", 0, "variance", -1.0), "variance of process 0"),
+    (("processes", 0, "variance", 0.7), r"atom 1 \(C\) iqa: predictions stored"),
     (lambda header: header["processes"].pop(4) and None, "damaged|atom has no energy"),
 ])
 def test_faults_of_the_header(content, read_bytes, rebuilt, change, message):

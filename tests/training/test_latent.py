@@ -112,6 +112,7 @@ def test_kernels_of_another_form(labels, shapes, unseen, tmp_path, central_diffe
     """Forces are exact; bundle, pickle and uncertainty know them, .model files do not."""
     settings = replace(TRAINING.energies, forms=(FORMS[name],), sizes=(10,), evaluations=(8,))
     trainer = JointTrainer(labels, shapes["fluoromethane"][1], replace(TRAINING, energies=settings))
+    assert bool(trainer.data.beside) == FORMS[name].terms  # made where they are asked for alone
     solved = trainer.solve(trainer.hyperparameters())
     assert trainer.record(solved)["kernel"] == str(FORMS[name])
     model = trainer.model("toy", solved, trainer.moments())

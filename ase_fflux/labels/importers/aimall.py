@@ -58,6 +58,11 @@ class _Nuclei:
     model: str = ""
 
 
+def has_atoms(folder: Path) -> bool:
+    """Whether AIMAll's files of atoms are in a folder or inside."""
+    return folder.is_dir() and any(folder.rglob("*.int"))
+
+
 def read_aimall(folder: str | Path) -> Dataset:
     """Read a point directory of AIMAll's files, or a folder of them.
 

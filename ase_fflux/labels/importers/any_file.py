@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.labels.dataset import read_dataset
+from ase_fflux.labels.importers.aimall import has_atoms
 from ase_fflux.labels.importers.foreign import read_foreign
 from ase_fflux.labels.label import Dataset
 
@@ -26,7 +27,7 @@ def read_any(path: str | Path, **options) -> Dataset:
         What the readers raise; options that are given for a label file.
     """
     path = Path(path)
-    if path.is_dir() and any(path.rglob("*.int")):
+    if has_atoms(path):
         raise LabelError(
             f"{path}: files of AIMAll: make labels of them first, fflux import {path} -o labels.xyz"
         )

@@ -37,7 +37,7 @@ def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
 
     Memory: the lower triangle of the Schur complement, in panels, slopes by features and by what
     enters the kernel, covariances of energies with themselves and with totals and gradients, and
-    what tiles of pairs of labels take.
+    what tiles of pairs of labels take. What may stand beside the atoms counts.
     """
     directions = data.directions.shape[2]
     g = len(data.with_gradient) if n_gradients is None else n_gradients
@@ -46,7 +46,7 @@ def solution_cost(data: JointData, n_gradients: int | None = None) -> Cost:
     memory, operations = 8.0 * float(ends @ np.diff(ends, prepend=0)), size**3 / 3.0
     if g:
         memory += 3 * 8.0 * PAIRS
-    for points in data.points:
+    for points in (*data.points, *(() if data.form.terms else data.beside_points)):
         members, n, columns = points.columns.shape
         energies, views = members * len(data.with_energies), len(points.view_column)
         memory += 8.0 * (energies**2 + energies * size + 2 * members * n * columns * directions)

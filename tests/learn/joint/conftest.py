@@ -274,3 +274,26 @@ def made_up_hyperparameters():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made_up_pool():
+    """``made_up_pool(symbols, shape, n, seed, spread, theta, gradient_noise, total_noise)``: data
+    of geometries whose labels are not known, and hyperparameters."""
+    def make(symbols, shape, n, seed, spread, theta, gradient_noise, total_noise):
+        rng = np.random.default_rng(seed)
+        symmetry = find_symmetry(symbols2numbers(symbols), shape)
+        alf = symmetry.carried_alf(choose_alf(symbols, shape, symmetry.permutations))
+        geometries = shape + spread * rng.normal(size=(n, *shape.shape))
+        data = joint_data(
+            geometries, None, np.zeros(geometries.shape), alf, symmetry, totals=np.zeros(n)
+        )
+        thetas = [
+            rng.uniform(*theta, n_features(len(shape)))[c.tie] for c in symmetry.classes(alf)
+        ]
+        return data, Hyperparameters(
+            thetas, rng.uniform(0.2, 0.6, len(thetas)), np.array([1e-2]),
+            np.array([gradient_noise]), np.array([total_noise]),
+        )
+
+    return make

@@ -9,6 +9,7 @@ from ase_fflux.learn.joint.cost import choose_gradients, solution_cost
 from ase_fflux.learn.joint.likelihood import JointLikelihood
 from ase_fflux.learn.joint.system import JointSystem
 from ase_fflux.learn.joint.training import solve
+from ase_fflux.model.kernels import FORMS, USUAL
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,17 @@ def test_cost_grows_with_gradients_and_threads_share_it(data):
     assert solution_cost(data) == costs[-1]
     assert costs[-1].seconds(2) == costs[-1].seconds(1) / 2 > 0
     assert str(replace(costs[0], memory=2.5e9)) == "2.5 GB"
+
+
+def test_what_may_stand_beside_the_atoms_counts(make_case):
+    """Before it is chosen as after, and not where there is nothing."""
+    options = dict(with_energies=[], with_total=np.arange(6))
+    plain = make_case("fluoromethane", 6, **options).data
+    chosen = make_case("fluoromethane", 6, form=FORMS["rq-terms"], **options).data
+    cost = solution_cost(chosen)
+    assert solution_cost(chosen.in_form(USUAL)) == cost
+    assert cost.memory > solution_cost(plain).memory
+    assert cost.operations > solution_cost(plain).operations
 
 
 def test_all_gradients_where_memory_holds_them(data, h):

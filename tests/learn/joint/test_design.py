@@ -6,12 +6,8 @@ import pytest
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.joint.conditioned import label_covariance
 from ase_fflux.learn.joint.criteria import CRITERIA
-from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.design import design
-from ase_fflux.learn.joint.system import Hyperparameters, JointFactor, constants
-from ase_fflux.model.alf import choose_alf
-from ase_fflux.model.frames import n_features
-from ase_fflux.model.symmetry import find_symmetry
+from ase_fflux.learn.joint.system import JointFactor, constants
 
 SHAPE = np.array([
     [0.0, 0.0, 0.0], [0.0, 0.0, 2.6],
@@ -22,22 +18,8 @@ WEIGHTS = np.array([1.0, 2.0, 3.0, 1.0])
 
 
 @pytest.fixture(scope="module")
-def case():
-    rng = np.random.default_rng(1)
-    symmetry = find_symmetry([6, 9, 1, 1, 1], SHAPE)
-    alf = symmetry.carried_alf(choose_alf(tuple("CFHHH"), SHAPE, symmetry.permutations))
-    geometries = SHAPE + 0.15 * rng.normal(size=(N, *SHAPE.shape))
-    data = joint_data(
-        geometries, None, np.zeros(geometries.shape), alf, symmetry, totals=np.zeros(N)
-    )
-    theta = [
-        rng.uniform(0.05, 0.3, n_features(len(SHAPE)))[c.tie] for c in symmetry.classes(alf)
-    ]
-    h = Hyperparameters(
-        theta, rng.uniform(0.2, 0.6, len(theta)), np.array([1e-2]), np.array([3e-2]),
-        np.array([1e-2]),
-    )
-    return data, h
+def case(made_up_pool):
+    return made_up_pool(tuple("CFHHH"), SHAPE, N, 1, 0.15, (0.05, 0.3), 3e-2, 1e-2)
 
 
 def errors_given(data, h, labels, target, weights):

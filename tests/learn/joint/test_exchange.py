@@ -6,13 +6,8 @@ import pytest
 from ase_fflux.base.errors import TrainingError
 from ase_fflux.learn.joint.conditioned import Conditioned, label_covariance
 from ase_fflux.learn.joint.criteria import next_scores, remaining
-from ase_fflux.learn.joint.data import joint_data
 from ase_fflux.learn.joint.design import design
 from ase_fflux.learn.joint.exchange import exchange
-from ase_fflux.learn.joint.system import Hyperparameters
-from ase_fflux.model.alf import choose_alf
-from ase_fflux.model.frames import n_features
-from ase_fflux.model.symmetry import find_symmetry
 
 SHAPE = np.array([[0.0, 0.0, 0.0], [0.0, 1.43, 1.11], [0.0, -1.43, 1.11]])
 N, POOL = 16, np.arange(9)
@@ -20,22 +15,8 @@ APART, OVERLAPPING = np.array([9, 10, 11, 12, 13, 14, 15]), np.array([3, 9, 1, 1
 
 
 @pytest.fixture(scope="module")
-def case():
-    rng = np.random.default_rng(3)
-    symmetry = find_symmetry([8, 1, 1], SHAPE)
-    alf = symmetry.carried_alf(choose_alf(("O", "H", "H"), SHAPE, symmetry.permutations))
-    geometries = SHAPE + 0.12 * rng.normal(size=(N, *SHAPE.shape))
-    data = joint_data(
-        geometries, None, np.zeros(geometries.shape), alf, symmetry, totals=np.zeros(N)
-    )
-    theta = [
-        rng.uniform(0.3, 2.0, n_features(len(SHAPE)))[c.tie] for c in symmetry.classes(alf)
-    ]
-    h = Hyperparameters(
-        theta, rng.uniform(0.2, 0.6, len(theta)), np.array([1e-2]), np.array([3e-3]),
-        np.array([1e-3]),
-    )
-    return data, h
+def case(made_up_pool):
+    return made_up_pool(("O", "H", "H"), SHAPE, N, 3, 0.12, (0.3, 2.0), 3e-3, 1e-3)
 
 
 def state_of(case, chosen, target=APART, parts=None):
