@@ -56,7 +56,7 @@ def in_background(arguments):
     """Run a command in a thread; gives it and the list that its status comes to."""
     status = []
     thread = threading.Thread(
-        target=lambda: status.append(main(["drive", *arguments, "--wait", "30"])), daemon=True
+        target=lambda: status.append(main(["drive", *arguments, "--wait", "300"])), daemon=True
     )
     thread.start()
     return thread, status
@@ -72,14 +72,14 @@ def test_a_server_of_ase_gets_energy_forces_and_stress(periodic):
         "box.xyz", "--model", "water", "--unix", address, "--short-range", "O-O=lj,0.0079,3.17",
         "--short-range-cutoff", "5",
     ])
-    with SocketIOCalculator(unixsocket=address, timeout=30) as server:
+    with SocketIOCalculator(unixsocket=address, timeout=300) as server:
         moved = box.copy()
         moved.rattle(0.02, seed=1)
         moved.set_cell(1.01 * box.cell)
         moved.calc = server
         energy, forces = moved.get_potential_energy(), moved.get_forces()
         stress = moved.get_stress() if periodic else None
-    thread.join(30)
+    thread.join(300)
     assert status == [0]
     # hydrogens are told apart as at the start
     box.calc = FFLUX("water", short_range=pairs, short_range_cutoff=5.0)
@@ -103,7 +103,7 @@ def test_path_integral_of_a_water_molecule():
     try:
         status = main(["drive", "water.xyz", "--model", "water", "--unix", address])
         assert status == 0, Path("ipi.log").read_text()
-        assert ipi.wait(60) == 0, Path("ipi.log").read_text()
+        assert ipi.wait(300) == 0, Path("ipi.log").read_text()
     finally:
         ipi.kill()
         ipi.wait()
@@ -128,12 +128,12 @@ def test_path_integral_of_a_water_molecule():
 def test_a_server_with_another_system_is_told(capsys):
     address = f"fflux-other-{os.getpid()}"
     thread, status = in_background(["water.xyz", "--model", "water", "--unix", address])
-    with SocketIOCalculator(unixsocket=address, timeout=30) as server:
+    with SocketIOCalculator(unixsocket=address, timeout=300) as server:
         other = molecule("NH3")
         other.calc = server
         with pytest.raises(Exception):  # noqa: B017  what ASE makes of a client that leaves
             other.get_potential_energy()
-    thread.join(30)
+    thread.join(300)
     assert status == [2]
     error = capsys.readouterr().err
     assert "not the one of 3 atoms" in error and error.count("\n") == 1

@@ -15,6 +15,12 @@ BROWSER = next(filter(None, map(shutil.which, (
 ))), None)
 EVIL = "</script><script>document.body.dataset.evil = 1</script>"
 
+# a headless browser paints when it finds time for it, which on a busy machine may be never
+FRAMES = """
+<script>
+window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 20);
+</script>
+"""
 LOOK = """
 <script>
 document.addEventListener("securitypolicyviolation", e => {
@@ -44,12 +50,14 @@ def looked_at(file, more=""):
     if BROWSER is None:
         pytest.skip("no Chromium or Chrome on the PATH")
     seen = file.with_name("seen.html")
-    seen.write_text(file.read_text("utf-8").replace("</body>", f"{more}</body>"), "utf-8")
+    text = file.read_text("utf-8").replace("<body>", f"<body>{FRAMES}")
+    assert FRAMES in text
+    seen.write_text(text.replace("</body>", f"{more}</body>"), "utf-8")
     done = subprocess.run(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
          f"--user-data-dir={file.parent / 'profile'}", "--virtual-time-budget=2000", "--dump-dom",
          seen.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )
     return done.stdout
 
