@@ -4,10 +4,8 @@ ASE imports this module whenever it reads a file (`ase_plugin`), so what is heav
 calculator is made.
 """
 
-import warnings
-from collections.abc import Mapping
 from copy import deepcopy
-from operator import index
+from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -19,62 +17,8 @@ from ase.calculators.calculator import (
 )
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_fflux.base.errors import (
-    CoverageError,
-    CoverageWarning,
-    FFLUXError,
-    RepulsionWarning,
-    TopologyError,
-)
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
-
-_JUMP = 1.0
-"""Displacement (Angstrom) from one call to the next beyond which it is not one trajectory."""
-
-_NO_COVERAGE = 0.1
-"""Share of the coverage that is asked for below which nothing is known: water with a bond of 1.55
-Angstrom, where the energy is wrong by 0.8 eV, ethanol's O-H at 1.6 Angstrom."""
-
-
-_FORCEFIELD_PARAMETERS = (
-    "model", "electrostatics", "level", "rank", "short_range", "short_range_cutoff",
-    "accuracy",
-)
-
-
-def _plain_assignment(assignment):
-    """Lists of ints, whatever sequences were given, so that parameters can be written as JSON."""
-    if isinstance(assignment, Mapping):
-        return {str(name): _plain_assignment(rows) for name, rows in assignment.items()}
-    try:
-        rows = [[index(i) for i in row] for row in assignment]
-    except TypeError:
-        raise TopologyError(
-            f"assignment {assignment!r}: give for each molecule a list of its atoms (integers)"
-        ) from None
-    if len({len(row) for row in rows}) > 1:
-        raise TopologyError(
-            "the molecules of one model have different numbers of atoms in the assignment: "
-            f"{', '.join(str(len(row)) for row in rows)}"
-        )
-    return rows
-
-
-def _description(model):
-    """What stands in the parameters for a model; a name or path is itself."""
-    if isinstance(model, str | PathLike):
-        return str(model)
-    from ase_fflux.forcefield import ForceField
-    from ase_fflux.model.molecule import MoleculeModel
-
-    if isinstance(model, MoleculeModel):
-        return f"<MoleculeModel {model.name}>"
-    if isinstance(model, ForceField):
-        return f"<ForceField of {', '.join(m.name for m in model.models)}>"
-    raise FFLUXError(
-        f"the model is {type(model).__name__} {model!r}: give a name, a path, a MoleculeModel or "
-        "a ForceField"
-    )
 
 
 class FFLUX(Calculator):
@@ -168,9 +112,10 @@ class FFLUX(Calculator):
         return f"<FFLUX calculator: {self._forcefield!r}>"
 
     def _forget(self):
-        self._assignment = None
-        self._matched = None
-        self._warned = self._told = False
+        from ase_fflux.forcefield.cautions import Cautions
+        from ase_fflux.topology.kept_assignment import KeptAssignment
+
+        self._kept, self._cautions = KeptAssignment(), Cautions()
         self._neighbours = None
         self._posteriors = None
         self.energy_terms = None
@@ -185,12 +130,14 @@ class FFLUX(Calculator):
                 f"FFLUX has no parameter {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(self.default_parameters)}"
             )
+        from ase_fflux.forcefield.loading import OPTIONS, as_parameter, force_field
+
         models = self._models
         if "model" in kwargs:
             names = kwargs["model"]
             several = isinstance(names, list | tuple)
             models = list(names) if several else [names]
-            described = [_description(m) for m in models]
+            described = [as_parameter(m) for m in models]
             kwargs["model"] = described if several else described[0]
         if kwargs.get("on_low_coverage", "warn") not in ("warn", "raise", "ignore"):
             raise FFLUXError(
@@ -204,16 +151,16 @@ class FFLUX(Calculator):
         if coverage is not None and not 0 <= coverage <= 1:
             raise FFLUXError(f"min_coverage={coverage!r}: it is a number from 0 to 1")
         if kwargs.get("assignment") is not None:
-            kwargs["assignment"] = _plain_assignment(kwargs["assignment"])
+            from ase_fflux.topology.explicit import plain_assignment
+
+            kwargs["assignment"] = plain_assignment(kwargs["assignment"])
         # loaded before anything is changed, so that parameters in error change nothing
         forcefield, files = self._forcefield, self._files
         another = "model" in kwargs and not all(isinstance(m, str | PathLike) for m in models)
         if another or any(
             name in kwargs and not equal(kwargs[name], self.parameters[name])
-            for name in _FORCEFIELD_PARAMETERS
+            for name in ("model", *OPTIONS)
         ):
-            from ase_fflux.forcefield.loading import force_field
-
             forcefield, files = force_field(models, {**self.parameters, **kwargs})
         changed = super().set(**kwargs)
         if changed or another:
@@ -257,7 +204,7 @@ class FFLUX(Calculator):
     def least_coverage(self):
         """(n,) coverage of each atom below which it is outside of the training data, None before
         the first call and where it is ignored."""
-        if self._assignment is None or self.parameters.on_low_coverage == "ignore":
+        if self._kept.assignment is None or self.parameters.on_low_coverage == "ignore":
             return None
         return self._least_coverage
 
@@ -279,53 +226,16 @@ class FFLUX(Calculator):
 
     def _assign(self, atoms, positions, cell):
         """The assignment of these atoms, the one of the last call if it is the same trajectory."""
-        numbers, pbc = atoms.numbers, atoms.pbc
-        if self._assignment is not None and np.isfinite(positions).all():
-            last_numbers, last_pbc, last_positions = self._matched
-            if (
-                len(last_numbers) == len(numbers)
-                and (last_numbers == numbers).all()
-                and (last_pbc == pbc).all()
-            ):
-                step = positions - last_positions
-                if pbc.any():
-                    from ase_fflux.topology.lattice import Lattice
+        last = self._kept.assignment
+        match = partial(self._forcefield.match, explicit=self.parameters.assignment)
+        found = self._kept.of(positions, atoms.numbers, cell, atoms.pbc, match)
+        if found is not last:
+            from ase_fflux.forcefield.cautions import least_coverage
 
-                    step = Lattice(cell, pbc).shortest(step)
-                if len(step) and np.linalg.norm(step, axis=1).max() < _JUMP / BOHR:
-                    self._matched = last_numbers, last_pbc, positions
-                    return self._assignment
-        self._assignment = self._forcefield.match(
-            positions, numbers, cell, pbc, explicit=self.parameters.assignment
-        )
-        self._matched = numbers.copy(), pbc.copy(), positions
-        self._least_coverage = self._coverage_wanted(len(numbers))
-        return self._assignment
-
-    def _warn_of_collapse(self, periodic):
-        """Say once that nothing keeps attracting molecules apart."""
-        interactions = self._forcefield.interactions
-        if self._told or not interactions:
-            return
-        several = periodic or sum(map(len, self._assignment.atoms_of_model)) > 1
-        if several and not any(interaction.short_ranged for interaction in interactions):
-            self._told = True
-            warnings.warn(
-                "molecules attract each other and nothing keeps them apart: there is no "
-                "short-range potential (short_range), so that optimisation and dynamics may "
-                "collapse",
-                RepulsionWarning, stacklevel=6,
+            self._least_coverage = least_coverage(
+                self._forcefield.models, found, self.parameters.min_coverage
             )
-
-    def _coverage_wanted(self, n):
-        """(n,) coverage of each atom below which a warning is given."""
-        given = self.parameters.min_coverage
-        least = np.full(n, np.nan if given is None else given)
-        if given is None:
-            models, found = self._forcefield.models, self._assignment.atoms_of_model
-            for model, atoms in zip(models, found, strict=True):
-                least[atoms] = model.least_coverage
-        return least
+        return found
 
     def check_state(self, atoms, tol=1e-15):
         """What has changed since the last call, of all that the results depend on.
@@ -377,8 +287,12 @@ class FFLUX(Calculator):
             moments=wants_moments, neighbours=self._neighbours,
             threads=self.parameters.threads,
         )
-        self._warn_of_collapse(atoms.pbc.any())
-        self._check_coverage(results.coverage)
+        self._cautions.of_collapse(self._forcefield.interactions, assignment, atoms.pbc.any())
+        if self.parameters.on_low_coverage != "ignore":
+            self._cautions.of_coverage(
+                results.coverage, self._least_coverage, atoms.numbers,
+                raised=self.parameters.on_low_coverage == "raise",
+            )
         self.coverage = results.coverage
         self._moments = results.moments
         self.energy_terms = {name: HARTREE * value for name, value in results.terms.items()}
@@ -404,37 +318,6 @@ class FFLUX(Calculator):
                 raise PropertyNotImplementedError(
                     f"the model {model.name} has no charges or moments: no dipole, no charges"
                 )
-
-    def _check_coverage(self, coverage):
-        p = self.parameters
-        if p.on_low_coverage == "ignore":
-            return
-        least = self._least_coverage
-        worst = int(np.argmin(coverage - least))
-        none = np.flatnonzero(coverage < _NO_COVERAGE * least)
-        if len(none):
-            worst = none[0]
-            raise CoverageError(
-                f"{self._label(worst)} has a coverage of {coverage[worst]:.2g}: the "
-                "models know nothing of this geometry, and energy and forces mean nothing "
-                "there; start from one like the training data's (on_low_coverage='ignore' goes on)"
-            )
-        if coverage[worst] >= least[worst] or (self._warned and p.on_low_coverage == "warn"):
-            return
-        message = (
-            f"{self._label(worst)} has a coverage of {coverage[worst]:.3g} (below "
-            f"{least[worst]:.4g}): this geometry lies outside of the training data of its model, "
-            "and energy and forces may be wrong; train on geometries like it or set min_coverage"
-        )
-        if p.on_low_coverage == "raise":
-            raise CoverageError(message)
-        self._warned = True
-        warnings.warn(message, CoverageWarning, stacklevel=6)
-
-    def _label(self, atom):
-        from ase_fflux.topology.graphs import atom_label
-
-        return atom_label(atom, self.atoms.numbers)
 
     def get_multipoles(self, atoms=None) -> np.ndarray:
         """Atomic multipole moments.

@@ -10,6 +10,7 @@ is rebuilt there from what the process has already, or from the file.
 import hashlib
 import json
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,31 @@ from ase_fflux.formats.dl_poly.directory import describe_directory, is_run_direc
 from ase_fflux.formats.locate import find_model, load_molecule
 from ase_fflux.model.molecule import MoleculeModel
 
-_OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
+OPTIONS = ("electrostatics", "level", "rank", "short_range", "short_range_cutoff", "accuracy")
+"""What the calculator's parameters say of a force field beside its models."""
 
-
-_ASKED = {"electrostatics": True, **dict.fromkeys(_OPTIONS[1:])}
+_ASKED = {"electrostatics": True, **dict.fromkeys(OPTIONS[1:])}
 """Where nothing is asked for."""
+
+
+def as_parameter(model) -> str:
+    """What stands in the calculator's parameters for a model: its name or path, or a description.
+
+    Raises
+    ------
+    FFLUXError
+        If it is neither a name or path, nor a `MoleculeModel` or `ForceField`.
+    """
+    if isinstance(model, str | PathLike):
+        return str(model)
+    if isinstance(model, MoleculeModel):
+        return f"<MoleculeModel {model.name}>"
+    if isinstance(model, ForceField):
+        return f"<ForceField of {', '.join(m.name for m in model.models)}>"
+    raise FFLUXError(
+        f"the model is {type(model).__name__} {model!r}: give a name, a path, a MoleculeModel or "
+        "a ForceField"
+    )
 
 
 def describes_all(path: str | Path) -> bool:
@@ -171,9 +192,9 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
     if ready:
         if len(models) > 1:
             raise FFLUXError("give one ForceField, or models, not both: ForceField([...]) has all")
-        if any(options[name] != _ASKED[name] for name in _OPTIONS):
+        if any(options[name] != _ASKED[name] for name in OPTIONS):
             raise FFLUXError(
-                f"a ForceField has its interactions already: leave {', '.join(_OPTIONS)} away"
+                f"a ForceField has its interactions already: leave {', '.join(OPTIONS)} away"
             )
         return ready[0], None
     objects = [m for m in models if isinstance(m, MoleculeModel)]
@@ -184,7 +205,7 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
                 f"{whole[0]} describes a whole force field: give it alone, or write the other "
                 "models into it"
             )
-        if asked := [name for name in _OPTIONS if options[name] != _ASKED[name]]:
+        if asked := [name for name in OPTIONS if options[name] != _ASKED[name]]:
             raise FFLUXError(
                 f"{whole[0]} says how molecules interact: change it there, and leave "
                 f"{', '.join(asked)} away"
@@ -199,7 +220,7 @@ def force_field(models, options: dict) -> tuple[ForceField, tuple[ModelFile, ...
 
 def made_from(files: tuple[ModelFile, ...], options: dict) -> ForceField:
     """The force field of files that are there; see `ModelFile.found_here`."""
-    chosen = json.dumps({name: options[name] for name in _OPTIONS}, default=float)
+    chosen = json.dumps({name: options[name] for name in OPTIONS}, default=float)
     return _made(tuple((file.path, file.digest) for file in files), chosen)
 
 

@@ -11,7 +11,8 @@ with the data the model was trained on.
 
 `graphs` finds bonds and knows models as a `Pattern` of them; `matching` lays patterns onto the
 atoms, or takes the user's word for it (`explicit`), and says why it cannot (`diagnosis`); the
-`Assignment` it returns makes molecules whole across periodic boundaries with `lattice`.
+`Assignment` it returns makes molecules whole across periodic boundaries with `lattice`, and is kept
+along a trajectory (`kept_assignment`).
 `superposition` lays geometries onto each other and finds the symmetry of one; `connectivity` tells
 when one comes apart.
 """

@@ -1,11 +1,30 @@
 """An assignment given by the user, checked."""
 
 from collections.abc import Mapping
+from operator import index
 
 import numpy as np
 
 from ase_fflux.base.errors import TopologyError
 from ase_fflux.topology.graphs import atom_label
+
+
+def plain_assignment(assignment):
+    """Lists of ints, whatever sequences were given, so that parameters can be written as JSON."""
+    if isinstance(assignment, Mapping):
+        return {str(name): plain_assignment(rows) for name, rows in assignment.items()}
+    try:
+        rows = [[index(i) for i in row] for row in assignment]
+    except TypeError:
+        raise TopologyError(
+            f"assignment {assignment!r}: give for each molecule a list of its atoms (integers)"
+        ) from None
+    if len({len(row) for row in rows}) > 1:
+        raise TopologyError(
+            "the molecules of one model have different numbers of atoms in the assignment: "
+            f"{', '.join(str(len(row)) for row in rows)}"
+        )
+    return rows
 
 
 def explicit_atoms(patterns, numbers, explicit) -> list[np.ndarray]:
@@ -62,6 +81,6 @@ def _check_explicit_row(where, atoms, pattern, numbers):
             )
 
 
-def _given(index, numbers) -> str:
+def _given(atom, numbers) -> str:
     """An atom as the user gave it, by its index from 0, and as all messages name it."""
-    return f"index {index}, {atom_label(index, numbers)},"
+    return f"index {atom}, {atom_label(atom, numbers)},"

@@ -21,7 +21,7 @@ from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.bundle import write_bundle
 from ase_fflux.formats.locate import bundled_models
 
-pytestmark = pytest.mark.filterwarnings("error::ase_fflux.calculator.CoverageWarning")
+pytestmark = pytest.mark.filterwarnings("error::ase_fflux.base.errors.CoverageWarning")
 
 
 def test_units(mixture, chiral_model, methyl_model):
@@ -82,10 +82,10 @@ def test_slab_without_third_cell_vector(molecule):
     molecule.set_cell([[14.0, 0, 0], [3, 13, 0], [0, 0, 0]])
     molecule.pbc = [True, True, False]
     assert abs(molecule.get_potential_energy() - energy) < 1e-10
-    assignment = molecule.calc._assignment
+    assignment = molecule.calc._kept.assignment
     molecule.positions[2] += molecule.cell[0] - molecule.cell[1]
     assert abs(molecule.get_potential_energy() - energy) < 1e-10
-    assert molecule.calc._assignment is assignment
+    assert molecule.calc._kept.assignment is assignment
     with pytest.raises(PropertyNotImplementedError):
         molecule.get_stress()
 

@@ -7,7 +7,7 @@ from ase_fflux import FFLUX
 from ase_fflux.base.errors import TopologyError
 from ase_fflux.base.units import BOHR, FORCE, HARTREE
 
-pytestmark = pytest.mark.filterwarnings("error::ase_fflux.calculator.CoverageWarning")
+pytestmark = pytest.mark.filterwarnings("error::ase_fflux.base.errors.CoverageWarning")
 
 
 def test_hydrogens_exchanged_between_calls_are_found_again(distorted, methyl_model, bundles):

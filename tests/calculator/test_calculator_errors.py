@@ -5,10 +5,15 @@ import pytest
 from ase import Atoms
 
 from ase_fflux import FFLUX
-from ase_fflux.base.errors import CoverageError, FFLUXError, GeometryError, TopologyError
-from ase_fflux.calculator import CoverageWarning
+from ase_fflux.base.errors import (
+    CoverageError,
+    CoverageWarning,
+    FFLUXError,
+    GeometryError,
+    TopologyError,
+)
 
-pytestmark = pytest.mark.filterwarnings("error::ase_fflux.calculator.CoverageWarning")
+pytestmark = pytest.mark.filterwarnings("error::ase_fflux.base.errors.CoverageWarning")
 
 
 @pytest.fixture
