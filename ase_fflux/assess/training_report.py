@@ -19,7 +19,7 @@ from ase_fflux.base.text import aligned
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.molecule import ENERGY
 from ase_fflux.plots.training import plot_learning_curves, plot_s_curves
-from ase_fflux.training.inputs import TrainingData
+from ase_fflux.training.data import TrainingData
 from ase_fflux.training.jobs import Job
 
 TOTAL = "total"

@@ -278,7 +278,9 @@ _OBJECTIVES = {
 def _read(args, seed):
     """Data of the inputs, which are of one kind."""
     from ase_fflux.cli.data_options import reading_of
-    from ase_fflux.training.inputs import FEWEST, FEWEST_WITH_PRIOR, read_labels, read_sets
+    from ase_fflux.training.data import FEWEST
+    from ase_fflux.training.from_labels import FEWEST_WITH_PRIOR, read_labels
+    from ase_fflux.training.from_sets import read_sets
 
     if args.test and args.hold_out:
         raise FFLUXError("--test and --hold-out exclude each other: leave one of them out")

@@ -19,7 +19,7 @@ from ase_fflux.cli.data_options import reading_of
 from ase_fflux.cli.training_options import joint_settings_of
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.learn.gp.settings import TrainingSettings
-from ase_fflux.training.inputs import TrainingData
+from ase_fflux.training.data import TrainingData
 from ase_fflux.training.joint import JointTrainer, JointTraining
 from ase_fflux.training.prior import read_prior
 from ase_fflux.training.run import claim, digest, prefix_of

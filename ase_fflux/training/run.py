@@ -19,7 +19,7 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel
 from ase_fflux.model.process import GaussianProcess
-from ase_fflux.training.inputs import TrainingData
+from ase_fflux.training.data import TrainingData
 from ase_fflux.training.jobs import Job
 from ase_fflux.training.molecule import AtomTargets, atom_jobs, equivalent_atoms
 

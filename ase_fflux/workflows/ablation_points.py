@@ -11,7 +11,8 @@ from ase_fflux.base.errors import TrainingError
 from ase_fflux.base.units import BOHR
 from ase_fflux.formats import read_training_set
 from ase_fflux.model.molecule import ENERGY
-from ase_fflux.training.inputs import AtomData, Points, read_labels, split
+from ase_fflux.training.data import AtomData, Points, split
+from ase_fflux.training.from_labels import read_labels
 from ase_fflux.training.molecule import equivalent_atoms
 
 _HELD_OUT = 0.1

@@ -14,7 +14,7 @@ from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import train
 from ase_fflux.model.frames import features
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel
-from ase_fflux.training.inputs import AtomData, Points, TrainingData, split
+from ase_fflux.training.data import AtomData, Points, TrainingData, split
 from ase_fflux.training.jobs import run_jobs
 from ase_fflux.training.run import (
     Recipe,

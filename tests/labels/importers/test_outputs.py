@@ -18,7 +18,7 @@ from ase_fflux.cli.main import main
 from ase_fflux.cli.train_gradients import _digest
 from ase_fflux.labels.dataset import read_dataset
 from ase_fflux.labels.importers.foreign import read_foreign
-from ase_fflux.training.inputs import read_labels
+from ase_fflux.training.from_labels import read_labels
 
 N = 16
 TURN = Rotation.from_euler("xyz", [40, -75, 130], degrees=True)
