@@ -8,7 +8,6 @@ one line with the file, the line where that is known, and the reason.
 
 import io
 import os
-import re
 import sys
 import tempfile
 from collections import deque
@@ -18,7 +17,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from ase.io.formats import (
     UnknownFileTypeError,
     filetype,
@@ -28,15 +27,13 @@ from ase.io.formats import (
 )
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
-from ase_fflux.base.text import printable
+from ase_fflux.base.text import printable, shortened
 from ase_fflux.base.units import BOHR
+from ase_fflux.formats.xyz_checks import checked_xyz, refuse_bad_row
 from ase_fflux.topology.graphs import apart, atom_label, bonds
 
 STDIN = "-"
 """Name by which the standard input is read."""
-
-ISOTOPES = {"D": 2.01410177812, "T": 3.01604927791}
-"""Symbols of hydrogen's isotopes and their masses in amu (AME 2016)."""
 
 _OWN_SUFFIX = {".xyz": "extxyz", ".extxyz": "extxyz", ".traj": "traj", ".cif": "cif", ".pdb":
                "proteindatabank", ".gen": "gen", ".vasp": "vasp", ".db": "db"}
@@ -139,7 +136,7 @@ def _read(path: str, format: str | None, shown: str) -> list[Atoms]:
     try:
         if form.name in ("xyz", "extxyz"):
             with open_with_compression(path, "rb") as file:
-                text, found = _checked_xyz(file.read().decode("utf-8", "replace"), shown)
+                text, found = checked_xyz(file.read().decode("utf-8", "replace"), shown)
             source = io.StringIO(text)
         elif form.name == "vasp":
             _check_poscar(path, shown)
@@ -155,7 +152,7 @@ def _read(path: str, format: str | None, shown: str) -> list[Atoms]:
         raise
     except (Exception, MemoryError) as error:  # readers raise whatever their parsing runs into
         if form.name in ("xyz", "extxyz") and isinstance(source, io.StringIO):
-            _refuse_bad_row(source.getvalue(), shown)
+            refuse_bad_row(source.getvalue(), shown)
         raise FFLUXError(
             f"{shown}: cannot be read as a geometry ({_reason(error)}; taken for ASE's format "
             f"{form.name}: if it is another, name it with --format)"
@@ -214,105 +211,6 @@ class _Finite(io.TextIOWrapper):
         return line
 
 
-def _checked_xyz(text: str, shown: str) -> tuple[str, dict[tuple[int, int], float]]:
-    """Text of a sound xyz file with ASE's symbols, and masses of isotopes by (frame, atom)."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-    result, masses = [], {}
-    at = frame = 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1  # ASE stops at an empty line between frames without a word
-            continue
-        try:
-            n_atoms = int(lines[at])
-        except ValueError:
-            raise FFLUXError(
-                f"{shown}, line {at + 1}: {_short(lines[at])!r} is not a number of atoms: an xyz "
-                "file begins with one; if this is another format, name it with --format"
-            ) from None
-        left = max(len(lines) - at - 2, 0)
-        if not 0 <= n_atoms <= left:
-            raise FFLUXError(
-                f"{shown}, line {at + 1}: {_short(lines[at])} atoms are announced, {left} lines "
-                "follow the comment"
-            )
-        comment = lines[at + 1] if at + 1 < len(lines) else ""
-        species, columns = _columns(comment, f"{shown}, line {at + 2}")
-        if n_atoms and columns > len(lines[at + 2].split()):
-            raise FFLUXError(
-                f"{shown}, line {at + 2}: {columns} columns are announced, the next line has "
-                f"{len(lines[at + 2].split())}"
-            )
-        result += [lines[at], comment]
-        for atom in range(n_atoms):
-            line = lines[at + 2 + atom]
-            if species is not None:
-                line, mass = _with_symbol(line, species, f"{shown}, line {at + 3 + atom}")
-                if mass is not None:
-                    masses[frame, atom] = mass
-            result.append(line)
-        at += 2 + n_atoms
-        while at < len(lines) and lines[at].lstrip().startswith("VEC"):
-            result.append(lines[at])
-            at += 1
-        frame += 1
-    return "\n".join(result) + "\n", masses
-
-
-def _columns(comment: str, where: str) -> tuple[int | None, int]:
-    """Column of the symbols, None where there are atomic numbers, and how many there are in all."""
-    found = re.search(r"\bProperties=\"?([^\s\"]+)", comment, re.IGNORECASE)
-    if found is None:
-        return 0, 4
-    fields = found[1].split(":")
-    columns, species = 0, None
-    for name, _, count in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
-        if not count.isdigit():
-            raise FFLUXError(f"{where}: {name} has {_short(count)!r} columns in Properties")
-        if name.lower() == "species":
-            species = columns
-        columns += int(count)
-    return species, columns
-
-
-def _with_symbol(line: str, column: int, where: str) -> tuple[str, float | None]:
-    """The line with a symbol that ASE knows, and the mass if it stands for an isotope."""
-    words = line.split()
-    if column >= len(words):
-        raise FFLUXError(f"{where}: {_short(line)!r} is not the line of an atom")
-    word = words[column]
-    if word in atomic_numbers and word != "X":
-        return line, None
-    symbol, mass = word.capitalize(), ISOTOPES.get(word)
-    if mass is not None:
-        symbol = "H"
-    elif word.isdigit() and 0 < int(word) < len(chemical_symbols):
-        symbol = chemical_symbols[int(word)]
-    elif word in ("X", "0"):
-        raise GeometryError(f"{where}: {word} is a dummy atom without element: take it out")
-    elif symbol not in atomic_numbers:
-        raise GeometryError(f"{where}: {_short(word)!r} is no element")
-    words[column] = symbol
-    return " ".join(words), mass
-
-
-def _refuse_bad_row(text: str, shown: str) -> None:
-    """Name the first line with a position that is not a number (plain columns only)."""
-    lines = text.splitlines()
-    n_atoms = int(lines[0]) if lines else 0
-    if "Properties" in lines[1]:
-        return
-    for number, line in enumerate(lines[2:2 + n_atoms], start=3):
-        try:
-            good = len([float(word) for word in line.split()[1:4]]) == 3
-        except ValueError:
-            good = False
-        if not good:
-            raise FFLUXError(
-                f"{shown}, line {number}: {_short(line)!r} is not a symbol and three coordinates"
-            )
-
-
 def _check_poscar(path: str, shown: str) -> None:
     """Refuse more atoms than the file has lines: the counts stand in the sixth or seventh."""
     with open_with_compression(path, "rb") as file:
@@ -322,15 +220,10 @@ def _check_poscar(path: str, shown: str) -> None:
         if words and all(word.isdigit() for word in words):
             if sum(map(int, words)) > len(lines):
                 raise FFLUXError(
-                    f"{shown}, line {number}: {_short(line)} atoms are announced, "
+                    f"{shown}, line {number}: {shortened(line)} atoms are announced, "
                     f"{len(lines) - number} lines follow"
                 )
             return
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _check(atoms: Atoms, where: str) -> None:

@@ -12,7 +12,8 @@ from ase.io import write
 
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.text import printable
-from ase_fflux.formats.geometry import ISOTOPES, _Finite, output_stem, read_frames
+from ase_fflux.formats.geometry import _Finite, output_stem, read_frames
+from ase_fflux.formats.xyz_checks import ISOTOPES
 
 WATER = "O 0 0 0.119262\nH 0 0.763239 -0.477047\nH 0 -0.763239 -0.477047\n"
 
