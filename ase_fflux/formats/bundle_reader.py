@@ -10,12 +10,17 @@ from ase_fflux.base.errors import ModelError
 from ase_fflux.base.store import archive, parse_json, read_array
 from ase_fflux.formats.bundle_beside import check_beside, read_beside
 from ase_fflux.formats.bundle_checks import CHECKED, require, rounding
-from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.alf import check_alf
 from ase_fflux.model.analogue import Analogue
 from ase_fflux.model.frames import features, n_features
 from ase_fflux.model.kernels import USUAL, Form, Kernel, distances
-from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel, shared_model
+from ase_fflux.model.molecule import (
+    ENERGY,
+    PROPERTIES,
+    AtomProcess,
+    MoleculeModel,
+    shared_model,
+)
 from ase_fflux.model.prior import Prior
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.shared import Shared, SharedProcess, Totals

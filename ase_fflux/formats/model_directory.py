@@ -12,11 +12,12 @@ import numpy as np
 
 from ase_fflux.base.errors import FFLUXError, ModelError
 from ase_fflux.base.store import DAMAGE, parse_json, replacing, told, write_text
-from ase_fflux.formats.model_file import PROPERTIES, AtomModel, read_model, read_system, write_model
+from ase_fflux.formats.atom_model import AtomModel
+from ase_fflux.formats.model_file import read_model, read_system, write_model
 from ase_fflux.formats.plausibility import check_charges, check_frames
 from ase_fflux.model.frames import geometry_from_features
 from ase_fflux.model.kernels import USUAL, Kernel
-from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
+from ase_fflux.model.molecule import ENERGY, PROPERTIES, AtomProcess, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, moment_rank
 from ase_fflux.model.process import GaussianProcess
 from ase_fflux.model.symmetry import polar_angles, reflection_signs

@@ -22,8 +22,8 @@ from ase.data import atomic_numbers
 
 from ase_fflux.base.errors import FFLUXError, TrainingError
 from ase_fflux.base.store import write_text
-from ase_fflux.formats.model_file import PROPERTIES
 from ase_fflux.model.frames import n_features
+from ase_fflux.model.molecule import PROPERTIES
 
 _FEATURE = re.compile(r"f([0-9]{1,6})(?:_[a-z]+[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)

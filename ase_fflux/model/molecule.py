@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # which stands on this file
 
 ENERGY = "iqa"
 """Name of the atomic energy among the properties."""
+PROPERTIES = (ENERGY, *MOMENT_NAMES)
+"""Names of the properties that can be modelled."""
 
 
 @dataclass(frozen=True)

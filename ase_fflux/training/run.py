@@ -12,9 +12,10 @@ from ase_fflux import __version__
 from ase_fflux.base import claims
 from ase_fflux.base.errors import FFLUXError, TrainingError
 from ase_fflux.base.units import BOHR
+from ase_fflux.formats.atom_model import AtomModel
 from ase_fflux.formats.bundle import SUFFIX, write_bundle
 from ase_fflux.formats.model_directory import foreign_file, write_model_directory
-from ase_fflux.formats.model_file import AtomModel, write_model
+from ase_fflux.formats.model_file import write_model
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult
 from ase_fflux.model.molecule import AtomProcess, MoleculeModel

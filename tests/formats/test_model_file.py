@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ase_fflux.base.errors import ModelError
 from ase_fflux.base.units import HARTREE_KJ
-from ase_fflux.formats.model_file import AtomModel, read_model, write_model
+from ase_fflux.formats.atom_model import AtomModel
+from ase_fflux.formats.model_file import read_model, write_model
 from ase_fflux.model.kernels import Kernel
 from ase_fflux.model.process import GaussianProcess
 
