@@ -174,6 +174,16 @@ def converge(mf, guess, fine, coarse, tolerance: float = 1e-6, rounds: int = 6) 
     return False
 
 
+def newton(mf, fine, tolerance: float) -> None:
+    """Second-order iteration on the fine grid, where the first-order one fails."""
+    mf._numint.correction, mf.grids, mf.level_shift = None, fine, 0
+    second = mf.newton()
+    second.verbose, second.conv_tol, second.conv_tol_grad = 0, 1e-10, tolerance
+    second.kernel(mf.mo_coeff, mf.mo_occ)
+    for name in ("mo_coeff", "mo_occ", "mo_energy", "e_tot", "converged"):
+        setattr(mf, name, getattr(second, name))
+
+
 def xc_gradient(mf) -> np.ndarray:
     """Derivative of a converged closed-shell calculation's functional energy, grid response in.
 

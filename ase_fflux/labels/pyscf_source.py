@@ -17,10 +17,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase_fflux import __version__
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.machine import one_thread
-from ase_fflux.base.units import BOHR, FORCE, HARTREE, HARTREE_KJ
+from ase_fflux.base.units import BOHR, FORCE, HARTREE
 from ase_fflux.labels.body_frame import BodyFrame
 from ase_fflux.labels.dispersion import Dispersion
 from ase_fflux.labels.label import TOLERANCE, Label
+from ase_fflux.labels.partition.accuracy import badly_integrated, require_partition
 from ase_fflux.labels.source import Gives, Rejected
 from ase_fflux.labels.tblite_source import GFN2, describe
 from ase_fflux.model.multipoles import MAX_RANK, rotation_matrices, to_global
@@ -34,12 +35,6 @@ GRID, COARSE = (75, 302), (35, 110)
 
 CONVERGED, TIGHT = 1e-6, 1e-7
 """Norm of the orbital gradient (hartree), of labels and of optimisations."""
-
-WORST = {"hirshfeld": 1e-4, "mbis": 1e-4, "qtaim": 1e-3}
-"""Hartree; geometries whose atoms miss the total energy by more are rejected."""
-
-WORST_ATOM = 2e-3
-"""Hartree; topological atoms sum well whatever their surfaces: none may have a larger |L(A)|."""
 
 _DEPENDENT = 1e-7
 """Smallest eigenvalue of the overlap of a basis that is not linearly dependent."""
@@ -83,8 +78,7 @@ class PySCF:
         partition: str = PARTITION, dispersion: str | None = None, memory: float = 4000.0,
     ):
         require_pyscf()
-        if partition not in WORST:
-            raise LabelError(f"no partition {partition!r}: use one of {', '.join(WORST)}")
+        require_partition(partition)
         if spin:
             raise LabelError(
                 f"PySCF labels are of closed shells only, not of {spin} unpaired electrons: label "
@@ -161,8 +155,8 @@ class PySCF:
         Raises
         ------
         Rejected
-            A calculation that does not converge, atoms that miss the total energy by more than
-            `WORST`, or a topological one whose |L| exceeds `WORST_ATOM`.
+            A calculation that does not converge, atoms that are not well integrated
+            (`partition.accuracy`).
         LabelError
             What `check` raises.
         """
@@ -260,7 +254,7 @@ class PySCF:
         """A converged calculation: mf, energy, frame, atoms, and their dispersion with gradient."""
         from pyscf import dft
 
-        from ase_fflux.labels.pyscf_numerics import DenseNumInt, converge, density_fitted
+        from ase_fflux.labels.pyscf_numerics import DenseNumInt, converge, density_fitted, newton
 
         self.check(atoms)
         frame = BodyFrame(atoms.numbers, atoms.get_masses(), atoms.positions / BOHR)
@@ -280,7 +274,7 @@ class PySCF:
             mf.level_shift, mf.max_cycle = 0.3, 200
             mf._numint.correction = None
             if not converge(mf, mf.get_init_guess(), *grids, tolerance):
-                _newton(mf, grids[0], tolerance)
+                newton(mf, grids[0], tolerance)
             mf.level_shift = 0
         if not mf.converged:
             raise Rejected(f"{self.method} does not converge for {describe(atoms)}")
@@ -342,40 +336,6 @@ class PySCFCalculator(Calculator):
                 "forces": -self._source._gradient(run) * FORCE,
                 "dipole": self._source._dipole(run) * BOHR,
             }
-
-
-def _newton(mf, fine, tolerance: float) -> None:
-    """Second-order iteration on the fine grid, where the first-order one fails."""
-    mf._numint.correction, mf.grids, mf.level_shift = None, fine, 0
-    second = mf.newton()
-    second.verbose, second.conv_tol, second.conv_tol_grad = 0, 1e-10, tolerance
-    second.kernel(mf.mo_coeff, mf.mo_occ)
-    for name in ("mo_coeff", "mo_occ", "mo_energy", "e_tot", "converged"):
-        setattr(mf, name, getattr(second, name))
-
-
-def badly_integrated(partition: str, found, numbers: np.ndarray) -> str:
-    """Why integrals over atoms are not good enough for labels, in words; empty where they are.
-
-    Parameters
-    ----------
-    partition : str
-    found : AtomicProperties
-    numbers : (N,) int array
-        Atomic numbers.
-    """
-    if abs(found.excess) > WORST[partition]:
-        return (
-            f"its {partition} atoms miss the total energy by "
-            f"{found.excess * HARTREE_KJ:.2f} kJ/mol (at most {WORST[partition] * HARTREE_KJ:.2f})"
-        )
-    worst = int(np.argmax(found.errors))
-    if partition == "qtaim" and found.errors[worst] > WORST_ATOM:
-        return (
-            f"its topological {atom_label(worst, numbers)} has |L| = "
-            f"{found.errors[worst]:.1e} Ha (at most {WORST_ATOM:.0e})"
-        )
-    return ""
 
 
 def check_functional(method: str) -> None:

@@ -123,11 +123,11 @@ def test_source_travels_and_starts_from_what_it_knows():
 
 
 def test_calculation_that_does_not_converge_is_rejected(monkeypatch):
-    from ase_fflux.labels import pyscf_numerics, pyscf_source
+    from ase_fflux.labels import pyscf_numerics
 
     tried = []
     monkeypatch.setattr(pyscf_numerics, "converge", lambda *args: tried.append(args) or False)
-    monkeypatch.setattr(pyscf_source, "_newton", lambda mf, *args: tried.append("newton"))
+    monkeypatch.setattr(pyscf_numerics, "newton", lambda mf, *args: tried.append("newton"))
     with pytest.raises(Rejected, match="does not converge for OH2"):
         PySCF(basis="6-31G").label(WATER)
     assert len(tried) == 3 and tried[-1] == "newton"

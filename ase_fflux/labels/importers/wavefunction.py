@@ -21,6 +21,7 @@ from ase_fflux.base.errors import LabelError
 from ase_fflux.labels.checks import believe
 from ase_fflux.labels.importers.orbitals import Orbitals
 from ase_fflux.labels.label import Dataset, Label, dataset_of
+from ase_fflux.labels.partition.accuracy import badly_integrated, require_partition
 
 SUFFIXES = ".wfn", ".wfx", ".fchk", ".molden"
 
@@ -75,12 +76,11 @@ def read_wavefunction(
         functional, atoms that miss it by more than labels may.
     """
     from ase_fflux.base.machine import one_thread
-    from ase_fflux.labels.pyscf_source import WORST, check_functional, require_pyscf
+    from ase_fflux.labels.pyscf_source import check_functional, require_pyscf
 
     require_pyscf()
     path = Path(path)
-    if partition not in WORST:
-        raise LabelError(f"no partition {partition!r}: use one of {', '.join(WORST)}")
+    require_partition(partition)
     if not path.is_file():
         raise LabelError(f"{path}: no such file")
     found = _orbitals(path)
@@ -104,8 +104,6 @@ def _orbitals(path: Path) -> Orbitals:
 
 
 def _label(path: Path, found: Orbitals, partition: str, functional: str | None) -> Label:
-    from ase_fflux.labels.pyscf_source import badly_integrated
-
     mol = found.mol
     products = found.coefficients.T @ mol.intor("int1e_ovlp") @ found.coefficients
     if (off := np.abs(products - np.eye(len(products))).max()) > _ORTHONORMAL:

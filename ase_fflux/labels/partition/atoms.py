@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_fflux.base.errors import LabelError
+from ase_fflux.labels.partition.accuracy import WORST
 from ase_fflux.labels.partition.fuzzy import hirshfeld, mbis
 from ase_fflux.labels.partition.grid import molecular_grid
 from ase_fflux.model.multipoles import MAX_RANK, n_moments, solid_harmonics
-
-PARTITIONS = "hirshfeld", "mbis", "qtaim"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class FuzzyIntegrator:
                 found, self._points, self._weights, self._electrons, start
             )
         else:
-            raise LabelError(f"no partition {partition!r}: use one of {', '.join(PARTITIONS)}")
+            raise LabelError(f"no partition {partition!r}: use one of {', '.join(WORST)}")
         weights = shares * self._weights
         energies = weights @ self._energy + found.nuclear
         moments = np.empty((len(found.atoms), n_moments(MAX_RANK)))
