@@ -6,7 +6,8 @@ from itertools import combinations, islice
 import numpy as np
 
 from ase_fflux.topology import Pattern
-from ase_fflux.topology.graphs import FLAT, mappings
+from ase_fflux.topology.isomorphism import mappings
+from ase_fflux.topology.pattern import FLAT
 
 _CLEAR = 0.5
 """Cosines and triple products of unit vectors that differ by more are another arrangement:
@@ -56,7 +57,7 @@ def _allowed(here, there, mirrored: bool) -> Iterator[tuple[int, ...]]:
 class _Surroundings:
     """Whether an atom can take another's place in an operation, by what is around their neighbours.
 
-    Called as `topology.graphs.mappings` wants it, of a (pattern, geometry) and another one.
+    Called as `topology.isomorphism.mappings` wants it, of a (pattern, geometry) and another one.
     ``parity`` is -1 for operations with reflection.
     """
 

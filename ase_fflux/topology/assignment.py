@@ -7,8 +7,9 @@ from ase.data import covalent_radii
 
 from ase_fflux.base.errors import GeometryError
 from ase_fflux.base.units import BOHR
-from ase_fflux.topology.graphs import Pattern, atom_label
+from ase_fflux.topology.graphs import atom_label
 from ase_fflux.topology.lattice import Lattice
+from ase_fflux.topology.pattern import Pattern
 
 
 @dataclass(frozen=True, eq=False)

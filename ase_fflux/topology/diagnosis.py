@@ -4,7 +4,8 @@ from collections import Counter
 
 from ase.data import chemical_symbols
 
-from ase_fflux.topology.graphs import Graph, Pattern, atom_names
+from ase_fflux.topology.graphs import Graph, atom_names
+from ase_fflux.topology.pattern import Pattern
 
 
 def misfit(patterns, needs, kind, fragments, left) -> str:

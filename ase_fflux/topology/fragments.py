@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ase_fflux.topology.graphs import Graph, mappings
+from ase_fflux.topology.graphs import Graph
+from ase_fflux.topology.isomorphism import mappings
 
 
 class Fragments:

@@ -1,10 +1,7 @@
-"""Bonds, and molecules as graphs of atoms and bonds: isomorphisms and symmetry."""
+"""Bonds, and molecules as graphs of atoms and bonds."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
@@ -14,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 from scipy.spatial import cKDTree
 
-from ase_fflux.base.errors import GeometryError, TopologyError
+from ase_fflux.base.errors import GeometryError
 from ase_fflux.base.units import BOHR
 from ase_fflux.topology.lattice import Lattice
 
@@ -23,8 +20,6 @@ from ase_fflux.topology.lattice import Lattice
 # not.
 BOND_SCALE = 1.3
 COINCIDENT = 0.5
-FLAT = 1e-3
-ISOMORPHISM_LIMIT = 50_000
 
 
 def bonds(numbers, positions, cell=None, pbc=None, scale=BOND_SCALE):
@@ -259,149 +254,3 @@ class Graph:
     def _adjacency(self):
         n = len(self.numbers)
         return coo_array((np.ones(len(self.bonds)), tuple(self.bonds.T)), shape=(n, n)).tocsr()
-
-
-@dataclass(frozen=True, eq=False)
-class Pattern(Graph):
-    """What topology knows of a model: its name, elements, bonds and fragments (see `Graph`)."""
-
-    name: str
-    hands: np.ndarray | None = None
-    """Signs of `handedness` that all training geometries have, 0 where they differ; None if they
-    are not known."""
-
-    @classmethod
-    def from_geometry(cls, name: str, numbers, positions, geometries=None) -> "Pattern":
-        """Pattern of a model.
-
-        Parameters
-        ----------
-        name : str
-        numbers : (N,) int
-            Atomic numbers.
-        positions : (N, 3) float
-            Its reference geometry (bohr), which tells the bonds.
-        geometries : (G, N, 3) float, optional
-            Its training geometries (bohr), which tell the handedness of its atoms.
-        """
-        numbers = np.asarray(numbers, dtype=int)
-        pattern = cls(numbers, bonds(numbers, positions)[0], name)
-        if geometries is None:
-            return pattern
-        signs = pattern.handedness(geometries)
-        return replace(pattern, hands=np.where((signs == signs[0]).all(axis=0), signs[0], 0.0))
-
-    @cached_property
-    def paths(self) -> np.ndarray:
-        """(N, N) int, 1 where the tree edge parent[j]-j lies on the way from the root to atom i."""
-        paths = np.zeros((len(self.numbers),) * 2, dtype=int)
-        for i in range(len(self.numbers)):
-            j = i
-            while self.parent[j] >= 0:
-                paths[i, j] = 1
-                j = self.parent[j]
-        return paths
-
-    @cached_property
-    def automorphisms(self) -> np.ndarray:
-        """(n, N) int, all relabellings of the atoms that keep elements and bonds."""
-        return isomorphisms(self, self)
-
-    def handedness(self, geometries: np.ndarray) -> np.ndarray:
-        """(G, centres) signs of the volumes spanned by the neighbours of atoms with four of them,
-        0 where these lie in a plane.
-
-        For geometries (G, N, 3) with the atoms in the order of the pattern.
-        """
-        centres = [n for n in self.neighbours if len(n) == 4]
-        signs = np.zeros((len(geometries), len(centres)))
-        for column, (first, *others) in enumerate(centres):
-            edges = geometries[:, others] - geometries[:, None, first]
-            volume = np.linalg.det(edges) / np.linalg.norm(edges, axis=2).prod(axis=1)
-            signs[:, column] = np.where(np.abs(volume) > FLAT, np.sign(volume), 0.0)
-        return signs
-
-
-def isomorphisms(pattern: Graph, graph: Graph, limit: int = ISOMORPHISM_LIMIT) -> np.ndarray:
-    """All ways to lay the atoms of `pattern` onto those of `graph`, elements and bonds agreeing.
-
-    Returns
-    -------
-    (n_iso, N) int
-        ``[k, i]`` is the atom of `graph` that atom i of `pattern` becomes; n_iso = 0 if there is
-        none.
-
-    Raises
-    ------
-    TopologyError
-        If there are more than `limit`.
-    """
-    found = list(islice(mappings(pattern, graph), limit + 1))
-    if len(found) > limit:
-        raise TopologyError(
-            f"{pattern.formula} has more than {limit} equivalent ways to label its atoms; "
-            "give the assignment explicitly (for each molecule its atoms in the model's order)"
-        )
-    return np.array(found, dtype=int).reshape(-1, len(pattern.numbers))
-
-
-def mappings(
-    pattern: Graph, graph: Graph, allow: Callable[[int, int, list[int]], bool] | None = None
-) -> Iterator[tuple[int, ...]]:
-    """Isomorphisms one by one, by backtracking over atoms in an order that follows the bonds.
-
-    `allow(atom, candidate, image)` may veto candidates; `image` holds the atoms placed so far, -1
-    elsewhere. Equal colours imply equal degrees: if all bonds of the pattern are in the graph,
-    none is left over.
-    """
-    if pattern.key != graph.key:
-        return
-    order, placed_neighbours = _search_order(pattern)
-    image = [-1] * len(order)
-    used = [False] * len(order)
-
-    def candidates(step):
-        atom, placed = order[step], placed_neighbours[step]
-        pool = graph.neighbours[image[placed[0]]] if placed else range(len(order))
-        for c in pool:
-            if (
-                not used[c]
-                and graph.colours[c] == pattern.colours[atom]
-                and all(image[p] in graph.neighbours[c] for p in placed[1:])
-                and (allow is None or allow(atom, c, image))
-            ):
-                yield c
-
-    stack = [candidates(0)]
-    while stack:
-        atom = order[len(stack) - 1]
-        if image[atom] >= 0:
-            used[image[atom]] = False
-            image[atom] = -1
-        choice = next(stack[-1], None)
-        if choice is None:
-            stack.pop()
-            continue
-        image[atom] = choice
-        used[choice] = True
-        if len(stack) == len(order):
-            yield tuple(image)
-        else:
-            stack.append(candidates(len(stack)))
-
-
-def _search_order(graph: Graph) -> tuple[list[int], list[list[int]]]:
-    """Atoms in breadth-first order from the rarest ones, and each one's bonded atoms that precede
-    it."""
-    frequency = Counter(graph.colours)
-    order: list[int] = []
-    for root in sorted(range(len(graph.numbers)), key=lambda i: frequency[graph.colours[i]]):
-        if root in order:
-            continue
-        start = len(order)
-        order.append(root)
-        while start < len(order):
-            order += [j for j in graph.neighbours[order[start]] if j not in order]
-            start += 1
-    rank = {atom: k for k, atom in enumerate(order)}
-    return order, [[j for j in graph.neighbours[a] if rank[j] < rank[a]] for a in order]

@@ -12,16 +12,10 @@ from ase_fflux.topology.assignment import Assignment, assemble
 from ase_fflux.topology.diagnosis import misfit
 from ase_fflux.topology.explicit import explicit_atoms
 from ase_fflux.topology.fragments import Fragments
-from ase_fflux.topology.graphs import (
-    Graph,
-    Pattern,
-    atom_label,
-    atom_names,
-    bonds,
-    check_geometry,
-    mappings,
-)
+from ase_fflux.topology.graphs import Graph, atom_label, atom_names, bonds, check_geometry
+from ase_fflux.topology.isomorphism import mappings
 from ase_fflux.topology.lattice import Lattice
+from ase_fflux.topology.pattern import Pattern
 from ase_fflux.topology.perception import BROKEN, model_bonds
 
 # Candidates in one call of the score: bounds the memory, leaves the score enough to vectorise over.

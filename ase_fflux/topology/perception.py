@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ase_fflux.topology.fragments import Fragments
-from ase_fflux.topology.graphs import BOND_SCALE, Pattern, contacts
+from ase_fflux.topology.graphs import BOND_SCALE, contacts
 from ase_fflux.topology.lattice import Lattice
+from ase_fflux.topology.pattern import Pattern
 
 FORMED = 1.15
 """Times the sum of covalent radii; no 1,3 distance is as short."""

@@ -6,7 +6,8 @@ operation the same with the other sign of the determinant.
 
 import numpy as np
 
-from ase_fflux.topology.graphs import Graph, bonds, mappings
+from ase_fflux.topology.graphs import Graph, bonds
+from ase_fflux.topology.isomorphism import mappings
 
 SAME_MASS = 0.1
 """Atomic mass units; atoms of one element whose masses differ by more are different isotopes."""

@@ -15,7 +15,8 @@ from ase_fflux.model.analogue import Analogue
 from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.model.prior import Prior
 from ase_fflux.topology import Pattern
-from ase_fflux.topology.graphs import atom_label, mappings
+from ase_fflux.topology.graphs import atom_label
+from ase_fflux.topology.isomorphism import mappings
 from ase_fflux.topology.superposition import deviations
 
 _NOBLE = (2, 10, 18, 36, 54, 86)

@@ -15,7 +15,7 @@ from ase_fflux.model.molecule import ENERGY, AtomProcess, MoleculeModel
 from ase_fflux.model.multipoles import MOMENT_NAMES, n_moments
 from ase_fflux.model.sites import adjoint_to_local, axial_moments
 from ase_fflux.model.symmetry import feature_order
-from ase_fflux.topology.graphs import Pattern
+from ase_fflux.topology.pattern import Pattern
 from ase_fflux.training.jobs import Job
 
 MOMENTS = ("shared", "separate", "charges", "none")

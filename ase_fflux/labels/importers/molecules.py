@@ -17,7 +17,8 @@ from ase.symbols import Symbols
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.importers.frames import Frame
-from ase_fflux.topology.graphs import Pattern, mappings
+from ase_fflux.topology.isomorphism import mappings
+from ase_fflux.topology.pattern import Pattern
 from ase_fflux.topology.superposition import deviations
 
 _TORN = 1.5
