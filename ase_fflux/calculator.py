@@ -394,7 +394,7 @@ class FFLUX(Calculator):
         )
 
     def _all_posteriors(self):
-        from ase_fflux.learn.joint.uncertainty import Posteriors
+        from ase_fflux.learn.joint.posteriors import Posteriors
 
         if self._posteriors is None or self._posteriors.forcefield is not self._forcefield:
             self._posteriors = Posteriors(self._forcefield)

@@ -22,7 +22,7 @@ from ase_fflux.base.units import FORCE, HARTREE_KJ
 from ase_fflux.forcefield import ForceField
 from ase_fflux.formats.locate import load_molecule
 from ase_fflux.labels.dataset import read_dataset
-from ase_fflux.learn.joint.uncertainty import Posteriors
+from ase_fflux.learn.joint.posteriors import Posteriors
 
 
 def row(name, errors, deviations, unit, of_frames=None):

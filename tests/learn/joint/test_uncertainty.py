@@ -7,6 +7,7 @@ from ase_fflux.base.errors import FFLUXError
 from ase_fflux.forcefield import ForceField
 from ase_fflux.learn.joint import system, uncertainty
 from ase_fflux.learn.joint.data import joint_data
+from ase_fflux.learn.joint.posteriors import Posteriors
 from ase_fflux.learn.joint.system import Hyperparameters
 from ase_fflux.learn.joint.training import solve
 from ase_fflux.learn.joint.uncertainty import Posterior
@@ -455,7 +456,7 @@ def test_equivalent_geometries_have_one_energy():
     model = make("CH3F")
     geometry = query(model, spread=0.05)
     images = [geometry, geometry[[0, 1, 3, 4, 2]] + 5.0, query(model, 11, 0.05)]
-    covariance = uncertainty.Posteriors(ForceField([model])).energy_covariance(
+    covariance = Posteriors(ForceField([model])).energy_covariance(
         images, MOLECULES["CH3F"][1]
     )
     assert covariance[0] == pytest.approx(covariance[1], rel=1e-6)
