@@ -26,6 +26,7 @@ VERBS = {
     "rdf": "radial distribution functions of a trajectory",
     "scan": "the energy along a distance, an angle or a torsion",
     "neb": "the path between two minima and its barrier",
+    "ts": "a saddle point and the minima that it joins",
     "conformers": "the minima of a molecule, found from one geometry",
     "build": "make a model for a molecule",
     "select": "the geometries of a pool that are worth a label",

@@ -1,6 +1,7 @@
 """``fflux neb``: the path between two minima and its barrier."""
 
 import argparse
+import shlex
 
 from ase_fflux.cli import options, systems
 from ase_fflux.cli.progress import stepwise
@@ -22,8 +23,9 @@ example:
   fflux neb anti.xyz gauche.xyz --model ethanol --uncertainty --images 15
 
 Both files have the same atoms in the same order, with the same bonds: atoms are counted from 1.
-The vibrations of the highest image say whether it is a saddle point. --uncertainty gives standard
-deviations of differences from the first end, in which cancels what the geometries have in common.
+The vibrations of the highest image say whether it is a saddle point; `fflux ts` refines it and
+follows both ways down. --uncertainty gives standard deviations of differences from the first end,
+in which cancels what the geometries have in common.
 
 Exit status: 0 done, 1 not converged (the output is written), 2 error, 130 interrupted.
 """
@@ -106,4 +108,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{outcome} after {path.steps} steps, largest force of the band {path.fmax:.2g} eV/A")
     print("\n".join(format_path(path, modes)))
     print("wrote", ", ".join(files.written))
+    if 0 < path.saddle < len(path.images) - 1:
+        # the band is converged loosely, and its highest image need not be at the top
+        models = [word for model in args.model for word in ("--model", model)]
+        again = ["fflux", "ts", str(files["-saddle.xyz"]), *models]
+        print(f"refine the highest image, and see what it joins: {shlex.join(again)}")
     return 0 if path.converged else 1

@@ -2,96 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
-import numpy as np
-from ase import Atoms, units
-from ase.calculators.singlepoint import SinglePointCalculator
+from ase import Atoms
 
-from ase_fflux.base.errors import FFLUXError, GeometryError
+from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.stiffness import guessed_stiffness
-from ase_fflux.base.store import Appended, sync
 from ase_fflux.base.units import KJ_PER_MOL
-from ase_fflux.simulate.limits import Limits, require_asked
-from ase_fflux.simulate.trajectory import FrameFile, write_last
+from ase_fflux.simulate.limits import require_asked
+from ase_fflux.simulate.steps import (
+    BAR,
+    Optimisation,
+    Step,
+    driven,
+    raise_after,
+    record,
+    require_finite,
+)
 
 OPTIMIZERS = {"bfgs": "BFGS", "lbfgs": "LBFGS", "fire": "FIRE"}
 """Names offered here and ASE's own."""
 
 SUFFIXES = (".xyz", ".traj", ".log", ".json")
 """What `optimise_to_files` writes: last geometry, trajectory, table of steps, summary."""
-
-_LOG_COLUMNS = "# step        energy/eV  max.force/(eV/A)  min.coverage"
-_CELL_COLUMNS = "    volume/A^3   pressure/bar"
-_UNCERTAINTY_COLUMN = " uncertainty/eV"
-
-_BAR = units.bar
-"""eV/Angstrom^3."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One evaluated geometry of an optimisation.
-
-    Attributes
-    ----------
-    index : int
-        0 for the start.
-    atoms : Atoms
-        The geometry with its constraints, and energy and forces of the force field.
-    energy : float
-        Potential energy, with that of constraints (eV).
-    fmax : float
-        Largest force on an atom, constraints applied (eV/Angstrom).
-    coverage : float or None
-        Smallest coverage of an atom (0 to 1, `FFLUX.coverage`), None if the calculator has none.
-    converged : bool
-        Whether fmax is below the threshold.
-    uncertainty : float or None
-        Standard deviation of the predicted energy (eV), None if not asked for.
-    volume, pressure : float or None
-        Of the cell (Angstrom^3, bar), None where it is not optimised.
-    """
-
-    index: int
-    atoms: Atoms
-    energy: float
-    fmax: float
-    coverage: float | None
-    converged: bool
-    uncertainty: float | None = None
-    volume: float | None = None
-    pressure: float | None = None
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """First and last step of an optimisation, its wall time and whether it was interrupted."""
-
-    first: Step
-    last: Step
-    seconds: float
-    interrupted: bool = False
-
-    def __repr__(self) -> str:
-        return (
-            f"<Optimisation {'converged' if self.converged else 'not converged'} after "
-            f"{self.steps} steps: energy {self.last.energy:.6f} eV, largest force "
-            f"{self.last.fmax:.2g} eV/A>"
-        )
-
-    @property
-    def atoms(self) -> Atoms:
-        return self.last.atoms
-
-    @property
-    def converged(self) -> bool:
-        return self.last.converged
-
-    @property
-    def steps(self) -> int:
-        return self.last.index
 
 
 def relaxation(
@@ -148,34 +81,13 @@ def relaxation(
     if pressure is not None and not cell:
         raise FFLUXError("a pressure is on a cell that is optimised, and this one is fixed")
     driver = getattr(ase.optimize, OPTIMIZERS[optimizer])(free, logfile=None)
-    _require_finite(moving, 0)
+    require_finite(moving, 0)
     if optimizer == "bfgs" and not moving.pbc.any():
         # springs by guess instead of one number for all directions: less than half of the steps
         driver.H0 = guessed_stiffness(moving.numbers, moving.positions)
-    limits = Limits(moving)
-    run = driver.irun(fmax=fmax, steps=steps)
-    while True:
-        try:
-            converged = next(run)
-        except StopIteration:
-            break
-        except np.linalg.LinAlgError as error:
-            raise GeometryError(f"the optimiser has lost its way ({error})") from error
-        _require_finite(moving, driver.nsteps)
-        energy, coverage = moving.get_potential_energy(), getattr(moving.calc, "coverage", None)
-        coverage = None if coverage is None else float(np.min(coverage))
-        limits.check(energy)
-        yield Step(
-            index=driver.nsteps,
-            atoms=_snapshot(moving),
-            energy=energy,
-            fmax=_largest_force(free),
-            coverage=coverage,
-            converged=bool(converged),
-            uncertainty=moving.calc.get_uncertainty(moving).energy if uncertainty else None,
-            volume=float(moving.get_volume()) if cell else None,
-            pressure=-float(moving.get_stress()[:3].mean()) / _BAR if cell else None,
-        )
+    yield from driven(
+        driver, moving, free, fmax=fmax, steps=steps, uncertainty=uncertainty, cell=cell
+    )
 
 
 def require_cell(atoms: Atoms) -> None:
@@ -199,7 +111,7 @@ def _with_cell(atoms: Atoms, pressure: float):
     from ase.filters import FrechetCellFilter
 
     require_cell(atoms)
-    return FrechetCellFilter(atoms, scalar_pressure=pressure * _BAR)
+    return FrechetCellFilter(atoms, scalar_pressure=pressure * BAR)
 
 
 def optimise(atoms: Atoms, **settings) -> Optimisation:
@@ -246,44 +158,20 @@ def optimise_to_files(
         What `relaxation` raises, with the step, after all files have been written with the steps
         before it; a file that cannot be written.
     """
-    start = time.perf_counter()
     began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = relaxation(
         atoms, fmax=fmax, steps=steps, optimizer=optimizer, uncertainty=uncertainty, cell=cell,
         pressure=pressure,
     )
-    first = last = None
-    interrupted = False
-    faults: list[FFLUXError] = []
-    trajectory = FrameFile(files[".traj"])
-    try:
-        for last in watch(_until_a_fault(run, faults)):
-            with Appended(files[".log"]) as log:
-                if first is None:
-                    first = last
-                    log.add(
-                        _LOG_COLUMNS + _CELL_COLUMNS * cell + _UNCERTAINTY_COLUMN * uncertainty
-                        + "\n"
-                    )
-                trajectory.add([last.atoms])
-                log.add(_log_line(last))
-    except KeyboardInterrupt:
-        if last is None:
-            raise
-        interrupted = not last.converged
-    if last is None:
-        raise faults[0]
-    trajectory.sync()
-    sync(files[".log"])
-    result = Optimisation(first, last, time.perf_counter() - start, interrupted)
-    write_last(files[".xyz"], result.atoms)
+    result, fault = record(run, files, watch, uncertainty=uncertainty, cell=cell)
+    first, last = result.first, result.last
     summary = {
         **(about or {}),
         "versions": versions(),
         "formula": atoms.get_chemical_formula(),
         "optimizer": optimizer,
-        "converged": result.converged and not faults,
-        "stopped": str(faults[0]) if faults else None,
+        "converged": result.converged and fault is None,
+        "stopped": str(fault) if fault else None,
         "interrupted": result.interrupted,
         "steps": result.steps,
         "steps_limit": steps,
@@ -301,8 +189,8 @@ def optimise_to_files(
         "files": files.names,
     }
     write_json(files[".json"], summary)
-    for fault in faults:
-        raise type(fault)(f"after {result.steps} steps: {fault}") from fault
+    if fault is not None:
+        raise_after(result, fault)
     return result
 
 
@@ -316,45 +204,3 @@ def _cell_summary(first: Step, last: Step, pressure: float) -> dict:
         "cell_lengths_final_A": last.atoms.cell.lengths(),
         "cell_angles_final_degrees": last.atoms.cell.angles(),
     }
-
-
-def _until_a_fault(steps: Iterable[Step], faults: list[FFLUXError]) -> Iterator[Step]:
-    try:
-        yield from steps
-    except FFLUXError as error:
-        faults.append(error)
-
-
-def _largest_force(atoms) -> float:
-    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-
-
-def _snapshot(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    forces = atoms.get_forces(apply_constraint=False)
-    # without the energy of constraints, which whoever reads the geometry adds
-    energy = atoms.get_potential_energy(apply_constraint=False)
-    found = {"energy": energy, "forces": forces}
-    if atoms.pbc.all() and "stress" in atoms.calc.results:
-        found["stress"] = atoms.get_stress(apply_constraint=False)
-    copy.calc = SinglePointCalculator(copy, **found)
-    return copy
-
-
-def _require_finite(atoms: Atoms, step: int) -> None:
-    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-    if not (np.isfinite(energy) and np.isfinite(forces).all()):
-        raise GeometryError(
-            f"energy or forces at step {step} are not finite: "
-            "check the geometry for atoms on one spot or far outside of the training data"
-        )
-
-
-def _log_line(step: Step) -> str:
-    coverage = "-" if step.coverage is None else f"{step.coverage:.6f}"
-    line = f"{step.index:6d} {step.energy:16.8f} {step.fmax:17.6f} {coverage:>13s}"
-    if step.volume is not None:
-        line += f" {step.volume:13.4f} {step.pressure:14.3f}"
-    if step.uncertainty is not None:
-        line += f" {step.uncertainty:{len(_UNCERTAINTY_COLUMN) - 1}.8f}"
-    return line + "\n"

@@ -1,6 +1,7 @@
 """What a vibrational analysis leaves on disk: tables, spectrum, animations, phonopy's file."""
 
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -91,14 +92,23 @@ def write_vibrations(
     return table
 
 
-def write_animations(vibrations: Vibrations, folder: Path) -> None:
-    """One multi-frame extxyz file per mode: a sine of one period around the geometry."""
+def write_animations(vibrations: Vibrations, folder: Path, most: int | None = None) -> None:
+    """One multi-frame extxyz file per mode: a sine of one period around the geometry.
+
+    Parameters
+    ----------
+    vibrations : Vibrations
+    folder : Path
+        Not there yet.
+    most : int, optional
+        Of how many modes, from the lowest; of all without it.
+    """
     digits = len(str(len(vibrations.wavenumbers)))
     phases = np.sin(2 * np.pi * np.arange(FRAMES) / FRAMES)
     modes = zip(vibrations.wavenumbers, vibrations.displacements, strict=True)
     with replacing(folder, new=True) as partial:
         partial.mkdir()
-        for number, (wavenumber, mode) in enumerate(modes, start=1):
+        for number, (wavenumber, mode) in enumerate(islice(modes, most), start=1):
             largest = np.linalg.norm(mode, axis=1).max()
             frames = []
             for phase in phases:
