@@ -78,6 +78,14 @@ class OutputFiles:
         """A context in which no other command writes files of this prefix, see `claims.held`."""
         return held(self.prefix, command)
 
+    @contextmanager
+    def made_anew(self, command: str, say: Callable[[str], None] = print) -> Iterator[None]:
+        """A context that is `held`, in which what was there is `set_aside` already, and said."""
+        with self.held(command):
+            if moved := self.set_aside():
+                say(moved)
+            yield
+
     def set_aside(self) -> str | None:
         """Rename whatever is there under these names to numbered backups ``name.~n~``, and write
         what was run.

@@ -47,10 +47,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.training_options import add_training
 
-    parser = subparsers.add_parser(
-        "ablate", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("ablate", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("input", metavar="INPUT", help="labelled dataset, or training set of one atom (.csv)")
     add("--test", metavar="FILE",

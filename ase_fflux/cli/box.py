@@ -32,10 +32,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "box", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("box", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("molecules", metavar="MOLECULE[=N],...", type=kinds,
         help="bundled names, .fflux bundles, directories of .model files or geometries, each with "
@@ -79,9 +76,7 @@ def run(args: argparse.Namespace) -> None:
     for name, _ in args.molecules:
         files.require_apart(name)
     box = pack(species, cell, args.seed)
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         with replacing(files[".xyz"]) as partial:
             ase.io.write(partial, box, format="extxyz")
     args.summary = {

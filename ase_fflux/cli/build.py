@@ -54,10 +54,7 @@ def add_parser(subparsers) -> None:
     from ase_fflux.cli.label import add_source
     from ase_fflux.cli.training_options import add_joint_kernel, add_training
 
-    parser = subparsers.add_parser(
-        "build", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("build", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "geometry", metavar="FILE", help="conformers, same atoms in the same order in every frame"
     )

@@ -55,10 +55,7 @@ _MODEL = ("model", "source")
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "complete", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("complete", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("shell", choices=["bash", "zsh"], help="which shell")
 
 

@@ -32,10 +32,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.label import add_source
 
-    parser = subparsers.add_parser(
-        "conformers", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("conformers", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "geometry", metavar="FILE",
         help="a molecule; of several frames the first is searched from, all are optimised",

@@ -36,13 +36,7 @@ Exit status: 0 done, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "convert",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("convert", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "source",
         metavar="SOURCE",

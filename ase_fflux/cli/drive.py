@@ -31,10 +31,7 @@ Exit status: 0 the server has ended, 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "drive", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("drive", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     add = parser.add_argument

@@ -25,10 +25,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.data_options import add_reading
 
-    parser = subparsers.add_parser(
-        "export", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("export", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("data", metavar="DATA", help="labels of one molecule")
     add("-o", "--output", metavar="FILE", required=True, help="NAME.xyz or NAME.npz")
@@ -60,9 +57,7 @@ def run(args: argparse.Namespace) -> None:
     dataset = read_any(Path(args.data), **reading_of(args))
     files = OutputFiles(path, [""])
     files.require_apart(args.data)
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         if path.suffix == ".npz":
             write_sgdml(path, dataset)
         else:

@@ -41,10 +41,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.cli.data_options import add_reading
 
-    parser = subparsers.add_parser(
-        "import", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("import", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "source", metavar="FOLDER", nargs="+",
         help="point directory or a folder of them; wave function or a folder of them; data set; "
@@ -108,9 +105,7 @@ def run(args: argparse.Namespace) -> None:
         dataset = read_foreign(sources, **reading)
     path = Path(prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         append_labels(path, labels_of(dataset), dataset.origins)
         record_run(path)
     what = [dataset.method, *([dataset.partition] if dataset.partition else [])]

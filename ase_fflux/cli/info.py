@@ -28,13 +28,7 @@ _RANKS = ("charges", "dipoles", "quadrupoles", "octupoles", "hexadecapoles")
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "info",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("info", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "model",
         nargs="?",

@@ -3,6 +3,7 @@
 import argparse
 
 from ase_fflux.base.errors import FFLUXError
+from ase_fflux.base.text import duration
 from ase_fflux.cli import options, systems
 
 _DESCRIPTION = """\
@@ -33,10 +34,7 @@ frames close enough for the fastest mode. Exit status: 0 done, 2 error, 130 inte
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "ir", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("ir", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     options.add_output(parser, "-ir")
@@ -137,8 +135,7 @@ def _run(args, atoms, timestep: float, interval: int) -> list:
         trial.rattle(1e-4, seed=seed)
         trial.get_forces()
     cost = (perf_counter() - start) / 5 * steps
-    told = f"{cost:.0f} s" if cost < 100 else f"{cost / 60:.0f} min"
-    print(f"{args.blocks} trajectories of {time:g} ps: {steps} steps, about {told}")
+    print(f"{args.blocks} trajectories of {time:g} ps: {steps} steps, about {duration(cost)}")
     with options.progress("dynamics", steps) as advance:
         return list(thermal_blocks(
             atoms, temperature=args.temperature, blocks=args.blocks, time=time, timestep=timestep,

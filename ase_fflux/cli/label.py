@@ -70,10 +70,7 @@ def source_of(args: argparse.Namespace, **options):
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "label", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("label", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "geometry", metavar="FILE", help="geometries of one molecule, one in each frame"
     )

@@ -66,7 +66,6 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         description="FFLUX machine-learned force fields: geometries, vibrations, models.",
         epilog=_EPILOG,
         formatter_class=_Help,
-        allow_abbrev=False,
     )
     result.add_argument("--version", action="version", version=f"fflux {__version__}")
     result.add_argument(
@@ -84,7 +83,12 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are one line, as all others are."""
+    """Its errors are one line, as all others are; texts of help are shown as they are written."""
+
+    def __init__(
+        self, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **given
+    ):
+        super().__init__(formatter_class=formatter_class, allow_abbrev=allow_abbrev, **given)
 
     def error(self, message: str):
         self.exit(2, f"fflux: error: {printable(message)} (`{self.prog} --help` explains)\n")

@@ -59,10 +59,7 @@ temperature asked for (at least 300 K). Exit status: 0 done, 2 error, 130 interr
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "md", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("md", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     options.add_output(parser, "-md")

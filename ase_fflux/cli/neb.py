@@ -33,10 +33,7 @@ Exit status: 0 done, 1 not converged (the output is written), 2 error, 130 inter
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "neb", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("neb", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("geometry", metavar="A", help="one end; of a file with several frames the last")
     add("end", metavar="B", help="the other end")
@@ -96,9 +93,7 @@ def run(args: argparse.Namespace) -> int:
     highest = path.images[path.saddle].copy()
     highest.calc = first.calc
     modes = vibrations(highest)
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         write_path(
             path, modes, files, title=title,
             about=options.about(args, first.calc) | {"input_of_the_second_end": args.end},

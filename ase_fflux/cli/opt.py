@@ -33,13 +33,7 @@ converged, 1 not converged (the output is written), 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "opt",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("opt", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     options.add_output(parser, "-opt")
@@ -101,9 +95,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{description}, model {' '.join(args.model)}")
     systems.print_expected_errors(atoms.calc)
 
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         result = optimise_to_files(
             atoms,
             files,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from ase_fflux.base.text import duration
+
 _SLOW = 1.0
 """Seconds for one increment from which on they are told."""
 
@@ -117,17 +119,11 @@ class _Lines:
         if state == "so far" and new and (each := seconds / new) > _SLOW:
             left = f" ({each:.1f} s each)"
         if state == "so far" and self.total and new and self.done < self.total:
-            left += f", about {_duration(seconds * (self.total - self.done) / new)} to go"
+            left += f", about {duration(seconds * (self.total - self.done) / new)} to go"
         try:
             print(
-                f"{what} in {_duration(seconds)} {state}{left}{self.note}",
+                f"{what} in {duration(seconds)} {state}{left}{self.note}",
                 file=sys.stderr, flush=True,
             )
         except (OSError, ValueError):
             pass  # nobody reads the error stream any more: no reason to stop
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -30,10 +30,7 @@ interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "rdf", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("rdf", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("geometry", metavar="TRAJ",
         help="trajectory in any format that ASE reads, with a cell (traj, extended xyz, ...)")
@@ -80,9 +77,7 @@ def run(args: argparse.Namespace) -> None:
         stepwise(frames, "counting", len(frames), "frames"), args.pair, r_max=args.r_max,
         width=args.width, intramolecular=args.intramolecular,
     )
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         columns = {"r_A": found.r}
         for names, g in found.g.items():
             columns[f"g({'-'.join(names)})"] = g

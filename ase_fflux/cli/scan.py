@@ -37,10 +37,7 @@ _TURN, _POINTS = 37, 21
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "scan", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("scan", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     for name, atoms in (("torsion", "IJKL"), ("angle", "IJK"), ("distance", "IJ")):
@@ -107,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
     systems.print_expected_errors(atoms.calc)
     points = list(stepwise(points, "scanning", len(values)))
     result = profile(points, atoms.calc if args.uncertainty else None)
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         write_scan(
             points, result, coordinate, files, title=title, rigid=args.rigid,
             about=options.about(args, atoms.calc),

@@ -40,10 +40,7 @@ def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
     from ase_fflux.learn.joint.criteria import CRITERIA
 
-    parser = subparsers.add_parser(
-        "select", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("select", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("geometry", metavar="POOL", help="geometries to choose from, one in each frame")
     options.add_reading(parser)
@@ -137,9 +134,7 @@ def run(args: argparse.Namespace) -> int:
         exchanging=args.exchange, seed=args.seed, progress=options.progress,
     )
     report = feasibility(process, target, found, args.goal) if args.with_report else None
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         write_selection(
             found, process, pool, files,
             title=f"{args.labels} of {len(pool)} frames of {printable(args.geometry)}",

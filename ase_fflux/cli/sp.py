@@ -33,10 +33,7 @@ _SHOWN = 20
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "sp", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("sp", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser, index=None)
     options.add_model(parser)
     options.add_output(parser, "-sp")
@@ -71,9 +68,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{description}, model {' '.join(args.model)}")
     systems.print_expected_errors(calculator)
     print("\n".join(_one(found[0]) if len(found) == 1 else _several(found)))
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         with replacing(files[".xyz"]) as partial:
             write(partial, [_frame(point) for point in found], format="extxyz")
         write_json(files[".json"], {

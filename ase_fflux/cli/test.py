@@ -33,10 +33,7 @@ difference of the levels is in it. Exit status: 0 done, 2 error.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "test", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("test", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "model", metavar="MODEL", help="bundled name, .fflux bundle or directory of .model files"
     )

@@ -49,10 +49,7 @@ def add_parser(subparsers) -> None:
     from ase_fflux.cli.training_options import add_joint_kernel, add_training
     from ase_fflux.training.molecule import LINKS, MOMENTS
 
-    parser = subparsers.add_parser(
-        "train", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("train", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("input", metavar="INPUT", nargs="+",
         help="labels.xyz, a data set of another program, or CSV files of different atoms")

@@ -38,13 +38,7 @@ _FMAX = 0.01
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "vib",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("vib", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     options.add_output(parser, "-vib")

@@ -22,6 +22,7 @@ from ase_fflux.assess.validate import (
 )
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.outputs import OutputFiles, silent, versions
+from ase_fflux.base.text import duration
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
@@ -296,8 +297,8 @@ def _plan(
     if seconds + tests < _WORTH_SAYING:
         return ""
     return (
-        f"labelling takes about {_duration(seconds)}{what}, tests at minima "
-        f"{_duration(tests)}; the training is said after them"
+        f"labelling takes about {duration(seconds)}{what}, tests at minima "
+        f"{duration(tests)}; the training is said after them"
     )
 
 
@@ -321,12 +322,6 @@ def _force_seconds(surface, atoms: Atoms) -> float:
         moved.get_forces()
         times.append(perf_counter() - start)
     return min(times)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _from_energies(

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from ase_fflux.base.text import aligned, printable, quantities, toml_fault
+from ase_fflux.base.text import aligned, duration, printable, quantities, toml_fault
 
 
 def test_columns():
@@ -17,6 +17,13 @@ def test_quantities():
     rows = [("energy RMSE", 0.123456, "kJ/mol"), ("coverage", 1234.5, "")]
     assert quantities(rows) == ["  energy RMSE  0.1235  kJ/mol", "  coverage       1234"]
     assert quantities([]) == []
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

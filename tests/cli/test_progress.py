@@ -62,10 +62,3 @@ def test_an_error_stream_that_is_closed_stops_nothing(quick, monkeypatch):
         closed.close()
         advance(1)
         time.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    "seconds, text", [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")]
-)
-def test_durations(seconds, text):
-    assert progress._duration(seconds) == text
