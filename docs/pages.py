@@ -4,7 +4,7 @@
     python docs/pages.py --update PAGE.md ...   write what is printed into the pages
 
 On a page that begins with ``<!-- executed`` all blocks ``sh`` and ``python`` are run, in their
-order and in one empty folder that has the project's ``examples``; the Python of a page is one
+order and in one empty folder, where nothing of the project is; the Python of a page is one
 process. A block ``text`` that follows is what a block prints on its standard output: numbers with
 decimals may differ by 2 % or two units of their last digit, after ``<!-- roughly -->`` by a factor
 of five; ``...`` stands for anything in a line and, alone, for any lines. A page ``<!-- executed
@@ -64,7 +64,6 @@ def run_page(page, folder, update=False):
         With the block, and what it prints.
     """
     text = page.read_text()
-    (folder / "examples").symlink_to(ROOT / "examples")
     blocks = list(_BLOCK.finditer(text))
     pieces, end = [], 0
     with _Runner(folder) as runner:
