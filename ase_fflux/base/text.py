@@ -11,6 +11,16 @@ def printable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things that take an s in the plural, such as ``1 label``, ``2 labels``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def size_of_file(size: int) -> str:
+    """Bytes as ``34 kB`` or ``1.2 MB``."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
 def shortened(text: str) -> str:
     """At most 40 characters of a line, for a message."""
     text = " ".join(text.split())

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ase_fflux.base.errors import FFLUXError
-from ase_fflux.base.text import quantities
+from ase_fflux.base.text import quantities, size_of_file
 from ase_fflux.cli import options
 
 _LABELS, _ENERGIES_ONLY = 300, 2000
@@ -108,7 +108,7 @@ def add_parser(subparsers) -> None:
     expert("--memory", type=options.positive, metavar="GB",
         help="that the training may use; gradients that do not fit are left out, with a warning "
         "(default: half of the machine's)")
-    add_joint_kernel(parser, "kernel")
+    add_joint_kernel(expert, "kernel")
     options.add_json(parser)
     add_training(parser)
     parser.set_defaults(seed=1)
@@ -236,8 +236,8 @@ def run(args: argparse.Namespace) -> int:
         "files": [str(output), f"{output.with_suffix('')}{PAGE}"],
         "versions": result.model.provenance["versions"],
     }
-    size = output.stat().st_size / 1e6
-    print(f"wrote {output} ({size:.1f} MB, {len(result.model.geometries)} training geometries)")
+    print(f"wrote {output} ({size_of_file(output.stat().st_size)}, "
+          f"{len(result.model.geometries)} training geometries)")
     print(f"wrote {output.with_suffix('')}{PAGE}")
     print(f"errors against {source.method}, {result.test.frames} frames at "
           f"{sampling.test_temperature:g} K and {len(result.minima)} minim"

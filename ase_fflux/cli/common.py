@@ -20,8 +20,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config", metavar="FILE.toml",
         help="take options from a file, by their long names; those given here come first. What was "
-        "run is written as such a file beside the output, NAME.toml, of label, import, export and "
-        "convert OUTPUT.settings.toml",
+        "run is written as such a file beside the output: NAME.toml, or OUTPUT.settings.toml by "
+        "label, import, export and convert",
     )
     loud = group.add_mutually_exclusive_group()
     loud.add_argument(

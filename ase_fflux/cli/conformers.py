@@ -42,7 +42,7 @@ def add_parser(subparsers) -> None:
     options.add_search(parser, asked=False)
     parser.add_argument(
         "--seed", type=options.natural, default=1, metavar="S",
-        help="of the geometries (default: %(default)s)",
+        help="of the geometries; the same seed finds the same (default: %(default)s)",
     )
     add_source(parser, "gfn2")
     parser.add_argument("--charge", type=int, default=0, metavar="Q",
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> None:
             print(moved)
         about = {"command": args.command, "input": args.geometry}
         args.summary = write_conformers(conformers, found, files, source, about)
-    print(f"{len(conformers)} minima of {source.method}, from {found.quenched} quenched geometries "
-          f"({found.made_by})")
+    counted = f"{len(conformers)} minim{'um' if len(conformers) == 1 else 'a'} of {source.method}"
+    print(f"{counted}, from {found.quenched} quenched geometries ({found.made_by})"
+          if found.quenched else f"{counted}: {found.made_by}")
     rows = [("", "energy/(kJ/mol)", "softest mode/cm-1", "mirror images")] + [
         (str(number), f"{c.above:.2f}", f"{c.wavenumber:.1f}", str(c.images))
         for number, c in enumerate(conformers, 1)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 _DESCRIPTION = """\
-Make a label file of AIMAll's output: FOLDER is a point directory (.int files with .wfn or .sum, as
+Make a label file of AIMAll's output: DATA is a point directory (.int files with .wfn or .sum, as
 ichor keeps them) or holds many. Atomic energies and moments to rank 4 are AIMAll's own numbers;
 forces are taken from Gaussian's output where it was run with nosymm.
 
@@ -15,7 +15,7 @@ pip install 'ase-fflux[pyscf]', and 'ase-fflux[wavefunctions]' for all but .wfn.
 
 Data sets of other programs, total energies and forces in extended xyz, archives of rMD17 and sGDML,
 ASE databases and trajectories, become label files without atomic energies. So do outputs of
-Gaussian and ORCA, and of Psi4 and Q-Chem (pip install 'ase-fflux[cclib]'): FOLDER holds one for
+Gaussian and ORCA, and of Psi4 and Q-Chem (pip install 'ase-fflux[cclib]'): DATA holds one for
 each geometry (.out, .log, also in folders inside), or several outputs are named. Of optimisations
 and scans all geometries with forces are taken. Outputs that stopped are left out and named; those
 of another level of theory, charge or program are refused.
@@ -43,13 +43,13 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser("import", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
-        "source", metavar="FOLDER", nargs="+",
+        "source", metavar="DATA", nargs="+",
         help="point directory or a folder of them; wave function or a folder of them; data set; "
         "outputs of programs or a folder of them",
     )
     parser.add_argument(
         "-o", "--output", metavar="LABELS.xyz",
-        help="label file to write; one that is there is kept as NAME.~1~ (default: FOLDER's name "
+        help="label file to write; one that is there is kept as NAME.~1~ (default: DATA's name "
         "with -labels.xyz in the current directory)",
     )
     parser.add_argument(

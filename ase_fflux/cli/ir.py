@@ -49,7 +49,8 @@ def add_parser(subparsers) -> None:
         help="time step in fs (default: 0.5; of a trajectory in FILE it corrects the frequencies)")
     add("--interval", type=options.natural, metavar="N",
         help="steps from one frame to the next (default: 4)")
-    add("--seed", type=options.natural, metavar="S", help="of the dynamics (default: 1)")
+    add("--seed", type=options.natural, metavar="S",
+        help="of the dynamics; the same seed gives the same run (default: 1)")
     add("--spacing", type=options.positive, metavar="FS",
         help="FILE is a trajectory with frames so far apart, in fs: no dynamics are run")
     options.add_json(parser)
@@ -122,9 +123,11 @@ def _run(args, atoms, timestep: float, interval: int) -> list:
     """Trajectories of dynamics that are run."""
     from time import perf_counter
 
+    from ase_fflux.simulate.vibrations.spectral import require_frames
     from ase_fflux.simulate.vibrations.thermal import steps_of, thermal_blocks
 
     time = args.time or 5.0
+    require_frames(round(1000 * time / timestep) // interval)
     steps = steps_of(args.blocks, time, timestep)
     trial = atoms.copy()
     trial.calc = atoms.calc

@@ -1,6 +1,7 @@
 """The command ``fflux``: finds the verb, runs it, turns errors into one line."""
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
@@ -118,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
 
                 _print_json(environment())
                 return 0
+            if verb is None and not argv[0].startswith("-"):
+                parser().error(f"there is no verb {argv[0]!r}{_meant(argv[0], VERBS)}")
             args, own = _parsed(argv, verb)
             with told(args, own, lambda: parser_of(args.verb)):
                 status = _module(args.verb).run(args) or 0
@@ -149,11 +152,21 @@ def _parsed(argv: list[str], verb: str | None) -> tuple[argparse.Namespace, list
     if verb is not None and not {"-h", "--help"} & {*own}:
         own = arguments(own, lambda: parser_of(verb), verb)
     chosen = parser(verb)
-    args = chosen.parse_args([*argv[:1], *own])
+    args, strangers = chosen.parse_known_args([*argv[:1], *own])
+    if strangers:
+        mine = parser_of(verb) if verb else chosen
+        mine.error(f"unrecognized arguments: {shlex.join(strangers)}"
+                   + _meant(strangers[0], mine._option_string_actions))
     if args.all_versions:
         chosen.error("--json before the verb goes with --version: put it after the verb")
     args.command = printable(shlex.join(["fflux", *argv]))
     return args, own
+
+
+def _meant(word: str, known) -> str:
+    """The word that was meant, for a message, if there is one like it."""
+    close = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser:

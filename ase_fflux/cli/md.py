@@ -94,7 +94,7 @@ def add_parser(subparsers) -> None:
         help="of npt, in ps (default: 1)")
     add("--seed", type=options.natural, metavar="S",
         help="of momenta and thermostat; the same seed gives the same run (default: 1)")
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "the energy, in eV, to each line of the log")
     add_view(parser, "the trajectory")
     options.add_json(parser)
 

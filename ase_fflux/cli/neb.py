@@ -46,7 +46,7 @@ def add_parser(subparsers) -> None:
         help="largest force of the band on an atom at convergence in eV/A (default: %(default)s)")
     add("--steps", type=options.natural, default=500, metavar="N",
         help="stop after so many steps of the band (default: %(default)s)")
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "each energy above the first end, in kJ/mol")
     add_view(parser, "the images")
     options.add_json(parser)
 

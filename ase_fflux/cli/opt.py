@@ -70,7 +70,7 @@ def add_parser(subparsers) -> None:
         metavar="P",
         help="on that cell, in bar (default: 0)",
     )
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "the energy, in eV, to each line of the log")
     add_view(parser, "all steps")
     options.add_json(parser)
 

@@ -125,14 +125,14 @@ def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
     )
 
 
-def add_uncertainty(parser: argparse.ArgumentParser) -> None:
-    """Whether the log has standard deviations."""
+def add_uncertainty(parser: argparse.ArgumentParser, what: str) -> None:
+    """Whether there are standard deviations, of ``what``."""
     parser.add_argument(
         "--uncertainty",
         action="store_true",
-        help="add to the log the standard deviation of the predicted energy, in eV (models trained "
-        "on gradients; needs the time and memory of the last step of their training once, and for "
-        "each line of the log that of many calls)",
+        help=f"add the standard deviation of {what} (models trained on gradients; needs the time "
+        "and memory of the last step of their training once, and for each geometry that of many "
+        "calls)",
     )
 
 

@@ -59,7 +59,7 @@ def add_parser(subparsers) -> None:
         help="largest force on an atom at convergence in eV/A (default: %(default)s)")
     add("--steps", type=options.natural, default=500, metavar="N",
         help="stop relaxing a point after so many steps (default: %(default)s)")
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "each energy above the lowest, in kJ/mol")
     add_view(parser, "the geometries")
     options.add_json(parser)
 

@@ -37,7 +37,7 @@ def add_parser(subparsers) -> None:
     options.add_geometry(parser, index=None)
     options.add_model(parser)
     options.add_output(parser, "-sp")
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "each energy, in eV")
     options.add_json(parser)
 
 

@@ -49,13 +49,14 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.base.errors import FFLUXWarning
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.formats.locate import load_molecule
+    from ase_fflux.labels.label import UNKNOWN
 
     model = load_molecule(args.model)
     data = read_data(args.geometry)
     files = OutputFiles(options.output_prefix(args, "-test", geometries=False), SUFFIXES)
     files.require_apart(args.geometry)
     level = model.provenance.get("label_source")
-    if level and data.method != "unknown" and data.method != level:
+    if level and data.method != UNKNOWN and data.method != level:
         warnings.warn(
             f"the data are of {data.method} and the model of {level}: what these differ by is in "
             "the errors", FFLUXWarning, stacklevel=1,
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
         "command": args.command, "model": args.model, "level_of_model": level,
         "data": args.geometry,
     }
-    title = f"{model.name} against {args.geometry} ({data.method})"
+    of = "" if data.method == UNKNOWN else f" ({data.method})"
+    title = f"{model.name} against {args.geometry}{of}"
     with files.held(args.command):
         moved = files.set_aside()
         print(write_comparison(result, files, title=title, about=about))

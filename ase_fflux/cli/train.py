@@ -61,26 +61,27 @@ def add_parser(subparsers) -> None:
     add("--gradients", action="store_true",
         help="learn from total energies and gradients together with all atomic energies, and let "
         "equivalent atoms learn from each other: a few hundred labels then do. Options of training "
-        " below concern the moments (default: energies alone, each atom by itself)")
-    add("--no-symmetry", action="store_true",
+        "below concern the moments (default: energies alone, each atom by itself)")
+    expert = parser.add_argument_group("for experts").add_argument
+    expert("--no-symmetry", action="store_true",
         help="with --gradients, let equivalent atoms learn apart (default: with symmetry)")
     add("--prior", metavar="MODEL",
         help="with --gradients, learn the difference to this model of the same molecule, such as "
         "one of a cheap level, or of a lighter analogue (OH for SH): few labels then do. The "
         "bundle holds both and predicts their sum (default: none)")
-    add("--memory", type=options.positive, metavar="GB",
+    expert("--memory", type=options.positive, metavar="GB",
         help="with --gradients, what the training may use; gradients that do not fit are left out, "
         "with a warning (default: half of the machine's)")
-    add_joint_kernel(parser, "with --gradients, the kernel")
+    add_joint_kernel(expert, "with --gradients, the kernel")
     add("--moments", choices=MOMENTS, default="shared",
         help="what to train beside the energies: all moments of an atom with one kernel, which "
         "costs little more than one of them; each with its own; charges alone; or nothing "
         "(default: %(default)s)")
-    add("--link", action="append", choices=LINKS, default=[],
+    expert("--link", action="append", choices=LINKS, default=[],
         help="start from models trained just before instead of from a source set: properties, from "
         "an atom's energy to its moments; equivalent, from one atom to chemically equivalent "
         "ones. May be given twice (default: none)")
-    add("--from", dest="guesses", metavar="MODEL",
+    expert("--from", dest="guesses", metavar="MODEL",
         help="start from the length scales of this model, of the same molecule or of a smaller one "
         "whose atoms are the first of this one (default: none)")
     add("--test", nargs="+", metavar="FILE",
@@ -93,7 +94,7 @@ def add_parser(subparsers) -> None:
         help="reference geometry in any format that ASE reads: gives elements and local frames "
         "of CSV files, and a bundle made of them needs it (default: for labels, the geometry of "
         "lowest energy)")
-    add("--alf", action="append", type=_alf, default=[], metavar="A,X,XY",
+    expert("--alf", action="append", type=_alf, default=[], metavar="A,X,XY",
         help="local frame that the features of a CSV file are in: numbers of the atom, of the one "
         "on the x-axis and of the one in the xy-plane, counted from 1; once for each file in their "
         "order (default: from the name of ichor's files, or --geometry)")

@@ -12,7 +12,7 @@ from ase_fflux.assess.validate import held_out_errors, table
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.store import write_text
-from ase_fflux.base.text import quantities
+from ase_fflux.base.text import counted, quantities
 from ase_fflux.base.units import BOHR
 from ase_fflux.cli import options
 from ase_fflux.cli.data_options import reading_of
@@ -116,7 +116,7 @@ def train_gradients(
     args.summary = files["-train.json"]
     print("wrote", ", ".join(files.written))
     if rows:
-        print(f"errors on {len(data.test)} labels that were not trained on ({data.held_out}):")
+        print(f"errors on {counted(len(data.test), 'label')} not trained on ({data.held_out}):")
     for line in quantities(rows):
         print(line)
     return 0

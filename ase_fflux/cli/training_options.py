@@ -72,7 +72,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help="of everything random; the same seed gives the same model (default: %(default)s)")
     add("--fraction", type=options.positive, nargs="+", metavar="F",
         help="size of the source set relative to all points, between 0 and 1; several growing ones "
-        "make a ladder of sources. Write it after INPUT "
+        "make a ladder of sources. Write it after the files "
         "(default: 0.1 0.3 0.6 for l-bfgs, 0.2 0.5 for the others)")
     add("--sources", type=options.natural, metavar="N",
         help="number of source sets; several cost more and depend less on chance (default: "
@@ -94,9 +94,10 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "objective (default: 4 for l-bfgs, 4 %% of the budget for the others)")
 
 
-def add_joint_kernel(parser, what: str) -> None:
-    """Add the option of the kernel of energies that are learned with gradients."""
-    parser.add_argument(
+def add_joint_kernel(add, what: str) -> None:
+    """Add the option of the kernel of energies that are learned with gradients, by the
+    ``add_argument`` of a parser or group."""
+    add(
         "--joint-kernel", choices=list(FORMS), metavar="FORM",
         help=f"{what} of the energies: rbf (squared exponential, the only one that .model files "
         "can hold), rq (rational quadratic), and rbf-inverse and rq-inverse, with distances as "

@@ -54,7 +54,7 @@ def add_parser(subparsers) -> None:
         type=options.positive,
         default=101325.0,
         metavar="P",
-        help="for the thermochemistry, in Pa (default: %(default)s)",
+        help="for the thermochemistry, in Pa, not in bar (default: %(default)g)",
     )
     parser.add_argument(
         "--symmetry-number",

@@ -71,7 +71,8 @@ class Cautions:
         message = (
             f"{atom_label(worst, numbers)} has a coverage of {coverage[worst]:.3g} (below "
             f"{least[worst]:.4g}): this geometry lies outside of the training data of its model, "
-            "and energy and forces may be wrong; train on geometries like it or set min_coverage"
+            "and energy and forces may be wrong; train on geometries like it, or lower the bound "
+            "(min_coverage, --min-coverage)"
         )
         if raised:
             raise CoverageError(message)
@@ -87,7 +88,7 @@ class Cautions:
             self._collapse = True
             warnings.warn(
                 "molecules attract each other and nothing keeps them apart: there is no "
-                "short-range potential (short_range), so that optimisation and dynamics may "
-                "collapse",
+                "short-range potential (short_range, --short-range), so that optimisation and "
+                "dynamics may collapse",
                 RepulsionWarning, stacklevel=_CALLER,
             )

@@ -116,6 +116,8 @@ def search_conformers(
     connectivity = Connectivity(start.numbers, start.positions / BOHR)
     first, energy = _quenched(start, engine)
     found, energies = [first], [energy]
+    if _has_one_shape(pattern):
+        return Conformers(found, np.zeros(1), "no bond that could turn", 0)
     made_by, geometries = _geometries(start, pattern, engine, charge, search.seed)
     geometries = _turned(geometries, _rotors(pattern), connectivity, search.seed)
     vain = lost = quenched = 0
@@ -148,6 +150,18 @@ def search_conformers(
     # the start may lie higher than the window; whoever gave it wants it
     kept = [k for k, i in enumerate(order) if above[k] <= search.window or i == 0]
     return Conformers([found[order[k]] for k in kept], above[kept], made_by, quenched)
+
+
+def _has_one_shape(pattern: Pattern) -> bool:
+    """Whether a molecule is one atom of usual valence and its neighbours, or less."""
+    neighbours = [len(around) for around in pattern.neighbours]
+    return (
+        len(np.unique(pattern.fragment)) == 1
+        and all(min(neighbours[i], neighbours[j]) == 1 for i, j in pattern.bonds.tolist())
+        and all(
+            n <= _FULL.get(z, 1) for z, n in zip(pattern.numbers.tolist(), neighbours, strict=True)
+        )
+    )
 
 
 def turns(atoms: Atoms) -> bool:

@@ -41,6 +41,11 @@ def _closest_reason(patterns, graph, together) -> str:
             )
     for pattern in patterns:
         n = _multiple(Counter(together.numbers.tolist()), Counter(pattern.numbers.tolist()))
+        if n and len(pattern.numbers) > 2 and not len(together.bonds):
+            return (
+                ": no two of them are near enough for a bond; are the positions in Angstrom, and "
+                "not in bohr?"
+            )
         if n:
             return (
                 f": all fragments left are together {n} times {pattern.formula} of "

@@ -129,7 +129,7 @@ def contacts(numbers, positions, lattice: Lattice, scale: float):
     i, j, distance, shifts = i[order], j[order], distance[order], shifts[order]
     if (distance < COINCIDENT).any():
         k = np.argmin(distance)
-        raise _on_one_spot(i[k], j[k], distance[k], numbers)
+        raise _on_one_spot(i[k], j[k], distance, numbers)
     return np.column_stack([i, j]), shifts, distance / (radii[i] + radii[j])
 
 
@@ -152,13 +152,18 @@ def apart(positions: np.ndarray, numbers: np.ndarray) -> None:
         i, j = near.T
         distance = np.linalg.norm(positions[j] - positions[i], axis=1)
         k = np.argmin(distance)
-        raise _on_one_spot(i[k], j[k], distance[k], numbers)
+        raise _on_one_spot(i[k], j[k], distance, numbers)
 
 
-def _on_one_spot(i, j, distance, numbers) -> GeometryError:
+def _on_one_spot(i, j, distances, numbers) -> GeometryError:
+    many = len(numbers) > 2 and (distances < COINCIDENT).sum() >= len(numbers) - 1
+    cure = (
+        "so are most others: are the positions in Angstrom, and not in nm?" if many
+        else "remove or move one of them"
+    )
     return GeometryError(
         f"{atom_label(i, numbers)} and {atom_label(j, numbers)} are on one spot "
-        f"({distance * BOHR:.4f} Angstrom apart); remove or move one of them"
+        f"({distances.min() * BOHR:.4f} Angstrom apart); {cure}"
     )
 
 

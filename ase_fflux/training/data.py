@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_fflux.base.errors import TrainingError
+from ase_fflux.base.text import counted
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.dataset import Dataset
 from ase_fflux.model.frames import features
@@ -127,7 +128,7 @@ def split(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarra
 
 def at_random(count: int, seed: int) -> str:
     """Where held-out points come from, of which `split` has chosen so many."""
-    return f"{count} points at random, seed {seed}" if count else "none"
+    return f"{counted(count, 'point')} at random, seed {seed}" if count else "none"
 
 
 def require_points(path: Path, count: int, fewest: int = FEWEST) -> None:

@@ -184,7 +184,7 @@ class JointTrainer:
         return (
             f"{len(self.data)} labels{on_top}, {len(self.symmetry)} symmetry operations: "
             f"{parts} energies, {totals} totals and {coupling - totals} components of gradients, "
-            f"{solution_cost(self.data).memory / 1e9:.2g} of {self.memory:g} GB, about "
+            f"{solution_cost(self.data).memory / 1e9:.2g} of {self.memory:g} GB of memory, about "
             f"{max(self.seconds, 1.0):.0f} s on {self.threads} thread{'s'[:self.threads - 1]} to "
             "search and solve"
         )

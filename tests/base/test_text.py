@@ -2,7 +2,15 @@ import tomllib
 
 import pytest
 
-from ase_fflux.base.text import aligned, duration, printable, quantities, toml_fault
+from ase_fflux.base.text import (
+    aligned,
+    counted,
+    duration,
+    printable,
+    quantities,
+    size_of_file,
+    toml_fault,
+)
 
 
 def test_columns():
@@ -11,6 +19,11 @@ def test_columns():
     assert aligned(rows, [-2]) == aligned(rows, [1])
     assert aligned(rows) == ["name    n   unit", "a       10  kJ/mol", "longer  5"]
     assert aligned([]) == []
+
+
+def test_numbers_of_things():
+    assert [counted(n, "label") for n in (0, 1, 2)] == ["0 labels", "1 label", "2 labels"]
+    assert [size_of_file(n) for n in (400, 34_000, 1_230_000)] == ["0 kB", "34 kB", "1.2 MB"]
 
 
 def test_quantities():

@@ -52,6 +52,15 @@ def test_of_dynamics(work, capsys):
     assert "2 trajectories of 0.15 ps: 1150 steps, about" in said.err
 
 
+def test_what_is_too_short_is_said_before_it_is_run(work, capsys, monkeypatch):
+    def run(*args, **kwargs):
+        raise AssertionError("dynamics were run")
+
+    monkeypatch.setattr("ase_fflux.simulate.vibrations.thermal.thermal_blocks", run)
+    assert main(["ir", "t.traj", "--model", "t", "--time", "0.05"]) == 2
+    assert "25 frames in a block are too few" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [

@@ -54,6 +54,21 @@ def test_wrong_usage(argv, capsys):
     assert "`fflux --help` explains" in error
 
 
+@pytest.mark.parametrize("argv, said", [
+    (["op", "x.xyz"], "there is no verb 'op'; did you mean opt?"),
+    (["optimise"], "; did you mean opt?"),
+    (["1234"], "there is no verb '1234' ("),
+    (["opt", "x.xyz", "--models", "y"], "--models y; did you mean --model? (`fflux opt --help`"),
+    (["opt", "x.xyz", "--optimiser=bfgs"], "; did you mean --optimizer? (`fflux opt"),
+    (["opt", "x.xyz", "y.xyz"], "unrecognized arguments: y.xyz (`fflux opt --help`"),
+])
+def test_what_was_meant_is_said(argv, said, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(argv)
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_wrong_options_are_one_line_with_the_verb(capsys):
     for argv in (["opt"], ["opt", "x.xyz", "--fmax", "0"], ["build", "x.xyz", "--labels"]):
         with pytest.raises(SystemExit) as done:

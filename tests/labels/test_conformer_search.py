@@ -135,6 +135,32 @@ def test_molecules_that_may_have_conformers(name, may):
     assert turns(molecule(name)) is may
 
 
+@pytest.mark.parametrize("name, has", [
+    ("H2O", True), ("CH4", True), ("H2CO", True), ("H2", True), ("H2O2", False), ("C2H6", False),
+    ("ClF3", False), ("C2H2", False),
+])
+def test_molecules_of_one_shape_are_not_searched(name, has, without_rdkit, monkeypatch):
+    """What has one shape is quenched alone."""
+    atoms = molecule(name)
+    monkeypatch.setattr(
+        conformer_search, "_quenched", lambda atoms, engine: (atoms.copy(), 0.0)
+    )
+    monkeypatch.setattr(
+        conformer_search, "molecular_dynamics",
+        lambda *args, **kwargs: iter(lambda: atoms.copy(), None),
+    )
+    found = search_conformers(atoms, SimpleNamespace(method="toy"), Search(patience=3))
+    assert len(found.atoms) == 1 and (found.quenched == 0) is has
+    assert (found.made_by == "no bond that could turn") is has
+
+
+def test_several_molecules_have_more_than_one_shape(without_rdkit):
+    water = molecule("H2O")
+    two = water + Atoms(water.symbols, water.positions + [0, 3, 0])
+    pattern = Pattern.from_geometry("", two.numbers, two.positions / BOHR)
+    assert not conformer_search._has_one_shape(pattern)
+
+
 def test_rings_may_have_conformers(cyclohexane):
     assert turns(cyclohexane)
 

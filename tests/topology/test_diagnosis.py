@@ -34,6 +34,8 @@ def test_broken_and_merged_molecules_get_a_hint(geometry, model, join, no_prefer
     torn[2] += (torn[2] - torn[0]) * 0.8
     with pytest.raises(TopologyError, match=r"fits HO .*together 1 times H2O .* stretched"):
         match([model("H2O")], numbers, torn, None, None, no_preference)
+    with pytest.raises(TopologyError, match="in Angstrom, and not in bohr"):
+        match([model("H2O")], numbers, x / BOHR, None, None, no_preference)
     close = join((numbers, x, 0), (numbers, x, [0, 0, 2.3]))
     with pytest.raises(TopologyError, match="2 times H2O .* too close"):
         match([model("H2O")], *close, None, None, no_preference)

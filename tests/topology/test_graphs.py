@@ -55,6 +55,8 @@ def test_structures_without_a_meaning_are_refused(geometry, model, no_preference
     bad[2] = bad[0] + 0.01
     with pytest.raises(GeometryError, match=r"atom 1 \(O\) and atom 3 \(H\) are on one spot"):
         bonds(numbers, bad)
+    with pytest.raises(GeometryError, match="so are most others: .* not in nm"):
+        bonds(numbers, x / 10)
     bad[2] = bad[0] + TRICLINIC[1] - TRICLINIC[2]
     with pytest.raises(GeometryError, match="on one spot"):
         bonds(numbers, bad, TRICLINIC, True)

@@ -198,7 +198,7 @@ def test_plan_has_the_sizes(trainer):
         "24 labels, 6 symmetry operations: 120 atomic energies, 24 totals and 216 components of "
         "gradients, "
     )
-    assert " GB, about 1 s on " in trainer.plan
+    assert " GB of memory, about 1 s on " in trainer.plan
 
 
 def test_record_is_plain_json_without_times(trainer, energies):

@@ -27,6 +27,20 @@ _FEWEST = 64
 """Frames of a block at least."""
 
 
+def require_frames(number: int) -> None:
+    """Refuse a series too short for a spectrum.
+
+    Raises
+    ------
+    FFLUXError
+        How many frames it has, and needs.
+    """
+    if number < _FEWEST:
+        raise FFLUXError(
+            f"{number} frames in a block are too few for a spectrum: it needs {_FEWEST} or more"
+        )
+
+
 def highest_wavenumber(spacing: float) -> float:
     """What frames so far apart (fs) show at most (cm^-1): half the frequency of sampling."""
     return 0.5 / (spacing * PER_CM)
@@ -61,10 +75,7 @@ def power_of_derivative(
         Too few frames.
     """
     m = len(series)
-    if m < _FEWEST:
-        raise FFLUXError(
-            f"{m} frames in a block are too few for a spectrum: it needs {_FEWEST} or more"
-        )
+    require_frames(m)
     series = np.reshape(series, (m, -1))
     window = np.hanning(m + 2)[1:-1][:, None]
     padded = 1 << (2 * m - 1).bit_length()
