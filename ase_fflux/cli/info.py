@@ -3,6 +3,7 @@
 import argparse
 
 from ase_fflux.base.text import aligned
+from ase_fflux.cli import options
 from ase_fflux.cli.list import bundled, table
 
 _DESCRIPTION = """\
@@ -17,6 +18,7 @@ _EPILOG = """\
 example:
   fflux info            bundled models, as `fflux list`
   fflux info ethanol    one of them
+  fflux info ethanol --json
 
 Atoms are counted from 1 in the order of the model's reference geometry. Noise levels and errors
 are what the training found; errors are those on geometries that it did not see. Exit status:
@@ -36,6 +38,7 @@ def add_parser(subparsers) -> None:
         help="bundled name, .fflux bundle, directory of .model files, force-field file or run "
         "directory",
     )
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,27 +47,62 @@ def run(args: argparse.Namespace) -> None:
     from ase_fflux.formats.locate import find_model, load_molecule
 
     if args.model is None:
-        print("\n".join(table(bundled())))
-        return
-    if describes_all(args.model):
-        print("\n".join(_force_field(args.model)))
-        return
-    path = find_model(args.model)
-    print("\n".join(_description(load_molecule(path), path)))
+        models = bundled()
+        args.summary, lines = {"models": models}, table(models)
+    elif describes_all(args.model):
+        args.summary, lines = _force_field(args.model)
+    else:
+        path = find_model(args.model)
+        model = load_molecule(path)
+        args.summary, lines = _record(model, path), _description(model, path)
+    if not args.json:
+        print("\n".join(lines))
 
 
-def _force_field(path: str) -> list[str]:
-    """What a force-field file or run directory says, pair potentials with those that are mixed."""
+def _record(model, path) -> dict:
+    """A molecule for programs; atoms are numbered from 1."""
+    from ase.formula import Formula
+
+    return {
+        "name": model.name,
+        "path": str(path),
+        "formula": Formula("".join(model.symbols)).format("hill"),
+        "what": _summary(model),
+        "atoms": [
+            {
+                "atom": atom + 1, "symbol": model.symbols[atom], "x_axis": int(x) + 1,
+                "xy_plane": None if xy < 0 else int(xy) + 1,
+                "properties": [
+                    {"name": name, "points": len(process.gp.inputs)}
+                    for process in model.processes if process.atom == atom
+                    for name in process.properties
+                ],
+            }
+            for atom, (_, x, xy) in enumerate(model.alf)
+        ],
+        "prior": None if model.prior is None else dict(model.prior.record()),
+        "provenance": dict(model.provenance),
+    }
+
+
+def _force_field(path: str) -> tuple[dict, list[str]]:
+    """What a force-field file or run directory says, pair potentials with those that are mixed,
+    for programs and in lines."""
     from ase_fflux.base.units import BOHR
     from ase_fflux.forcefield.described import described, pairs_between
     from ase_fflux.forcefield.loading import read_description
 
     description = read_description(path)
     forcefield = described(description)
+    record = {"path": str(path), "species": [], "electrostatics": None, "pairs": None}
     rows = [("species", "model", "types of atoms", "what it is")]
     for entry, model in zip(description.species, forcefield.models, strict=True):
         types = " ".join(entry.types or model.symbols)
         rows.append((model.name, str(entry.model), types, _summary(model)))
+        record["species"].append({
+            "name": model.name, "model": str(entry.model), "types": types.split(),
+            "what": _summary(model),
+        })
     lines = [str(path), "", *aligned(rows), ""]
     for interaction in forcefield.interactions:
         if interaction.name == "electrostatic":
@@ -74,10 +112,14 @@ def _force_field(path: str) -> list[str]:
             else:
                 which += f"; Ewald sums to {interaction.accuracy:g} relative"
             lines.append(f"electrostatics: {which}")
+            record["electrostatics"] = {
+                "rank": interaction.rank, "level": interaction.level,
+                "accuracy": interaction.accuracy,
+            }
     if not description.electrostatics:
         lines.append("electrostatics: off")
     if description.pairs is None:
-        return [*lines, "pair potentials: none"]
+        return record, [*lines, "pair potentials: none"]
     pairs = forcefield.interactions[-1]
     end = "no cut-off"
     if pairs.cutoff is not None:
@@ -85,13 +127,21 @@ def _force_field(path: str) -> list[str]:
         end = f"{kind} at {pairs.cutoff * BOHR:g} A{', with tail corrections' * pairs.tail}"
     mixing = description.pairs.mixing
     lines.append(f"pair potentials: {end}; {f'mixed by {mixing}' if mixing else 'not mixed'}")
+    record["pairs"] = {
+        "cutoff": None if pairs.cutoff is None else {"value": pairs.cutoff * BOHR, "unit": "A"},
+        "force_shifted": pairs.shifted, "tail": pairs.tail, "mixing": mixing,
+        "potentials_eV_A": [],
+    }
     rows = [("pair", "potential", "parameters (eV, A)")]
     for (a, b), (kind, values) in pairs_between(pairs).items():
         names = {"lj": ("epsilon", "sigma"), "buckingham": ("A", "rho", "C")}[kind]
+        record["pairs"]["potentials_eV_A"].append({
+            "pair": f"{a}-{b}", "potential": kind, **dict(zip(names, values, strict=True)),
+        })
         rows.append((f"{a}-{b}", kind, ", ".join(
             f"{name} {value:.6g}" for name, value in zip(names, values, strict=True)
         )))
-    return [*lines, *aligned(rows)]
+    return record, [*lines, *aligned(rows)]
 
 
 def _summary(model) -> str:

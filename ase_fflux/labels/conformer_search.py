@@ -5,12 +5,14 @@ turning up. They come from RDKit, if it is there, by turns from its torsion know
 Witek, Landrum, Riniker, J. Chem. Inf. Model. 2020, 60, 2044) and without it, from distances and
 planar groups alone, which finds what crystal structures do not show. Without RDKit, and for what is
 more than one molecule, they are frames of hot dynamics. Every second one is turned at random about
-its single bonds outside of rings.
+its single bonds outside of rings; where there is nothing else that could move, each frame is taken
+several times, as it is and turned.
 """
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from ase import Atoms
@@ -35,6 +37,8 @@ _FMAX, _STEPS = 0.01, 300
 """eV/Angstrom and steps of a quench; what comes after is tighter."""
 _FULL = {6: 4, 7: 3, 8: 2, 14: 4, 15: 3, 16: 2}
 """Neighbours of atoms without double bonds."""
+_TURNS = 5
+"""Turned copies of a frame of dynamics, which costs as much as ten quenches."""
 _TRIES = 20
 """Random turns of one geometry."""
 _LOST = 2
@@ -118,8 +122,8 @@ def search_conformers(
     found, energies = [first], [energy]
     if _has_one_shape(pattern):
         return Conformers(found, np.zeros(1), "no bond that could turn", 0)
-    made_by, geometries = _geometries(start, pattern, engine, charge, search.seed)
-    geometries = _turned(geometries, _rotors(pattern), connectivity, search.seed)
+    made_by, geometries, left = _geometries(start, pattern, engine, charge, search.seed)
+    geometries = _turned(geometries, _rotors(pattern), connectivity, search.seed, left)
     vain = lost = quenched = 0
     with progress("looking for conformers", None) as advance:
         for geometry in geometries:
@@ -199,11 +203,12 @@ def _rotors(pattern: Pattern) -> list[tuple[int, int, np.ndarray]]:
     return found
 
 
-def _turned(geometries, rotors, connectivity, seed: int) -> Iterator[Atoms]:
-    """Geometries, every second one turned about all its rotors so that nothing touches."""
+def _turned(geometries, rotors, connectivity, seed: int, left: int = 2) -> Iterator[Atoms]:
+    """Geometries, all turned about all their rotors so that nothing touches, but for every second
+    or so, that are left as they are."""
     rng = np.random.default_rng([seed, 1])
     for number, atoms in enumerate(geometries):
-        if rotors and number % 2:
+        if rotors and number % left:
             for _ in range(_TRIES):
                 turned = atoms.copy()
                 for (i, j, behind), angle in zip(
@@ -250,19 +255,32 @@ def _alike(atoms: Atoms, start: Atoms, pattern: Pattern) -> Atoms | None:
 
 
 def _geometries(start: Atoms, pattern: Pattern, engine, charge: int, seed: int):
-    """Where geometries come from, and geometries without end."""
+    """Where geometries come from, geometries without end, and which part of them is to be left."""
     if len(np.unique(pattern.fragment)) == 1 and (molecule := _rdkit(start, pattern, charge)):
         import rdkit
 
-        return f"RDKit {rdkit.__version__} (ETKDGv3 and KDG)", _embedded(start, molecule, seed)
-    return f"{engine.method} dynamics at {_HOT:g} K", _dynamics(start, engine, seed)
+        return f"RDKit {rdkit.__version__} (ETKDGv3 and KDG)", _embedded(start, molecule, seed), 2
+    made_by = f"{engine.method} dynamics at {_HOT:g} K"
+    if _turns_suffice(pattern):
+        return made_by, _dynamics(start, engine, seed, 1 + _TURNS), 1 + _TURNS
+    return made_by, _dynamics(start, engine, seed, 1), 2
 
 
-def _dynamics(start: Atoms, engine, seed: int) -> Iterator[Atoms]:
+def _turns_suffice(pattern: Pattern) -> bool:
+    """Whether shapes of a molecule differ by turns about single bonds: rings have others, and
+    several molecules have places."""
+    return len(np.unique(pattern.fragment)) == 1 and (
+        len(_rotors(pattern)) == len(_single_bonds(pattern)) > 0
+    )
+
+
+def _dynamics(start: Atoms, engine, seed: int, times: int) -> Iterator[Atoms]:
+    """Frames of hot dynamics, each so many times."""
     try:
-        yield from molecular_dynamics(
+        for frame in molecular_dynamics(
             start, engine, _HOT, 10**6, seed=[seed, 0], stride_fs=_STRIDE
-        )
+        ):
+            yield from repeat(frame, times)
     except LabelError as error:
         logger.warning("the search for conformers ends: %s", error)
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.symbols import symbols2numbers
@@ -116,6 +119,26 @@ def test_info_of_a_model(work, capsys):
     assert "H2    O1      H3        8       iqa, q00\n" in out
     assert "  label source: GFN2-xTB\n" in out
     assert "    energy RMSE: 1.25 kJ/mol\n" in out
+
+
+def test_info_for_programs(work, capsys):
+    assert main(["info", "water", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["formula"] == "H2O" and said["provenance"]["label_source"] == "GFN2-xTB"
+    assert said["atoms"][1] == {
+        "atom": 2, "symbol": "H", "x_axis": 1, "xy_plane": 3,
+        "properties": [{"name": "iqa", "points": 8}, {"name": "q00", "points": 8}],
+    }
+    Path("water.toml").write_text(
+        '[species.water]\nmodel = "water"\n[pairs]\nunits = "eV"\ncutoff = 4.5\n'
+        "[pairs.lj]\nO-O = [0.008, 3.2]\n"
+    )
+    assert main(["info", "water.toml", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    (species,), (pair,) = said["species"], said["pairs"]["potentials_eV_A"]
+    assert species["types"] == ["O", "H", "H"] and said["electrostatics"]["rank"] == 0
+    assert pair["pair"] == "O-O" and pair["epsilon"] == pytest.approx(0.008)
+    assert said["pairs"]["cutoff"] == {"value": pytest.approx(4.5), "unit": "A"}
 
 
 def test_info_without_a_model_lists_the_bundled_ones(work, capsys, monkeypatch):

@@ -127,6 +127,24 @@ def test_turns_are_random_but_bonds_stay(ethanol):
     assert connectivity.change(second.positions / BOHR) == ""
 
 
+def test_frames_of_dynamics_are_turned_several_times(ethanol, cyclohexane):
+    """But not where a ring, or a second molecule, has shapes that turns do not make."""
+    def suffices(atoms):
+        pattern = Pattern.from_geometry("", atoms.numbers, atoms.positions / BOHR)
+        return conformer_search._turns_suffice(pattern)
+
+    two = ethanol + Atoms(ethanol.symbols, ethanol.positions + [0, 0, 6])
+    assert [suffices(a) for a in (ethanol, cyclohexane, two, molecule("C6H6"))] == [
+        True, False, False, False
+    ]
+    pattern = Pattern.from_geometry("", ethanol.numbers, ethanol.positions / BOHR)
+    connectivity = conformer_search.Connectivity(ethanol.numbers, ethanol.positions / BOHR)
+    several = list(conformer_search._turned(
+        [ethanol] * 6, conformer_search._rotors(pattern), connectivity, 1, 3
+    ))
+    assert [a is ethanol for a in several] == [True, False, False] * 2
+
+
 @pytest.mark.parametrize("name, may", [
     ("H2O", False), ("CH4", False), ("C6H6", False), ("C2H6", False), ("C2H4", False),
     ("CH3OH", False), ("CH3CH2OH", True), ("trans-butane", True), ("HCOOH", True), ("H2O2", True),
@@ -143,7 +161,7 @@ def test_molecules_of_one_shape_are_not_searched(name, has, without_rdkit, monke
     """What has one shape is quenched alone."""
     atoms = molecule(name)
     monkeypatch.setattr(
-        conformer_search, "_quenched", lambda atoms, engine: (atoms.copy(), 0.0)
+        conformer_search, "_quenched", lambda geometry, engine: (atoms.copy(), 0.0)
     )
     monkeypatch.setattr(
         conformer_search, "molecular_dynamics",
