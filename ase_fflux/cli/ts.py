@@ -50,7 +50,7 @@ def add_parser(subparsers) -> None:
     add("--cartesian", action="store_true",
         help="step in Cartesian coordinates, where internal ones fail (default: distances, angles "
         "and torsions, which take a third of the forces and stay nearer to the guess)")
-    options.add_uncertainty(parser)
+    options.add_uncertainty(parser, "each barrier, in kJ/mol")
     add_view(parser, "the imaginary mode")
     options.add_json(parser)
 
