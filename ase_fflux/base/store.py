@@ -4,15 +4,15 @@
 `replacing`         a file or folder is written beside its place, synchronised and renamed
 `Appended`          a file that grows; an addition that fails is taken back
 `kept_meanwhile`    long work is kept now and then, and when it ends
-`write_checkpoint`  arrays and a record, with a fingerprint of what they belong to
+`write_arrays`      arrays in an archive of numpy's
 `read_arrays`       arrays of an archive, never pickles, no larger than the file can hold
 `DAMAGE`            what reading a damaged file raises
 ==================  ==========================================================================
 
-Who writes where is in `ase_fflux.base.claims`.
+What a calculation goes on from is in `ase_fflux.base.checkpoint`, who writes where in
+`ase_fflux.base.claims`.
 """
 
-import hashlib
 import io
 import itertools
 import json
@@ -30,7 +30,7 @@ from time import monotonic
 
 import numpy as np
 
-from ase_fflux.base.errors import FFLUXError, reason
+from ase_fflux.base.errors import FFLUXError, reason, words
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, LZMAError, struct.error, tokenize.TokenError, SyntaxError,
@@ -54,7 +54,6 @@ are compressed to a half or so, a bomb to a thousandth."""
 _FORMATS = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
 }
-_HEADER, _DIGEST = "header", "sha256"
 _count = itertools.count()
 
 
@@ -297,11 +296,6 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise DamagedError(f"{path} is damaged ({words(error)})") from error
 
 
-def words(error: BaseException) -> str:
-    """What an exception says, or its name."""
-    return str(error) or type(error).__name__
-
-
 def parse_json(text: str | bytes):
     """What a JSON text says; NaN and infinity, which JSON does not have, are damage.
 
@@ -335,66 +329,3 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise DamagedError(f"{path} is damaged (it is not a record)")
     return content
-
-
-def write_checkpoint(
-    path: str | Path, fingerprint: str, arrays: Mapping[str, np.ndarray], record: dict
-) -> None:
-    """Write what a calculation can go on from, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        A numpy archive of the arrays, of the record as a JSON string and of a SHA-256 of both.
-    fingerprint : str
-        Of everything that the calculation depends on.
-    arrays : mapping of str to array
-        Of numbers.
-    record : dict
-        JSON-able.
-
-    Raises
-    ------
-    FFLUXError
-        A file that cannot be written.
-    """
-    header = np.array(json.dumps({"fingerprint": fingerprint, **record}, default=_plain))
-    stored = {name: np.asarray(array) for name, array in arrays.items()} | {_HEADER: header}
-    write_arrays(path, stored | {_DIGEST: np.array(_digest(stored))})
-
-
-def _plain(number):
-    return number.item()
-
-
-def read_checkpoint(path: str | Path) -> tuple[str, dict[str, np.ndarray], dict]:
-    """Fingerprint, arrays and record of a checkpoint, bitwise as they were written.
-
-    Raises
-    ------
-    FileNotFoundError
-    DamagedError
-        Also where an older version wrote it, without a digest.
-    """
-    stored = read_arrays(path)
-    try:
-        digest = stored.pop(_DIGEST).item()
-        if digest != _digest(stored):
-            raise ValueError("its content is not what was written")
-        record = parse_json(stored.pop(_HEADER).item())
-        return record.pop("fingerprint"), stored, record
-    except KeyError as error:
-        fault = f"it has no {error}"
-        raise DamagedError(f"{path} is damaged or of another version ({fault})") from None
-    except DAMAGE as error:
-        raise DamagedError(f"{path} is damaged ({words(error)})") from error
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of arrays, their names, shapes and types."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(f"{name} {arrays[name].shape} {array.dtype.str} ".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()

@@ -103,8 +103,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_fflux.base.errors import FFLUXError, ModelError, reason
-from ase_fflux.base.store import DAMAGE, archive, words, write_bytes
+from ase_fflux.base.errors import FFLUXError, ModelError, reason, words
+from ase_fflux.base.store import DAMAGE, archive, write_bytes
 from ase_fflux.formats.bundle_beside import predicted_second
 from ase_fflux.formats.bundle_checks import CHECKED
 from ase_fflux.formats.bundle_reader import (

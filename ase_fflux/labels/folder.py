@@ -26,6 +26,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from ase_fflux.base import store
+from ase_fflux.base.checkpoint import known_checkpoint, write_checkpoint
 from ase_fflux.base.claims import claim
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import silent
@@ -202,12 +203,8 @@ class LabelFolder:
             with store.replacing(stored) as partial:
                 write(partial, atoms, format="extxyz")
         atoms = read(stored, ":")
-        try:
-            of, arrays, _ = store.read_checkpoint(self.folder / "hessians.npz")
-        except (FileNotFoundError, store.DamagedError):
-            of, arrays = "", {}
-        if of != _digits(atoms):
-            arrays = {}
+        known = known_checkpoint(self.folder / "hessians.npz", _digits(atoms))
+        arrays = {} if known is None else known[0]
         hessians = [arrays.get(str(number)) for number in range(len(atoms))]
         if any(matrix is None for matrix in hessians):
             with progress("second derivatives", len(atoms)) as advance:
@@ -220,7 +217,7 @@ class LabelFolder:
 
     def _keep_hessians(self, atoms: list[Atoms], hessians: list[np.ndarray]) -> None:
         arrays = {str(number): matrix for number, matrix in enumerate(hessians)}
-        store.write_checkpoint(self.folder / "hessians.npz", _digits(atoms), arrays, {})
+        write_checkpoint(self.folder / "hessians.npz", _digits(atoms), arrays, {})
 
     def all(self, count: int, progress=silent) -> "Labels":
         """The first ``count`` training labels, the test labels and the minima."""

@@ -1,8 +1,8 @@
 """Trained processes on disk, so that training which was interrupted goes on where it stopped.
 
-A checkpoint (`ase_fflux.base.store.write_checkpoint`) has the arrays ``inputs`` (n, F), ``kernel``
-(3, F: rbf, cyclic, periodic), ``mean`` (P,), ``weights`` (P, n) and ``log_theta`` (F,), and in its
-record the numbers of a `TrainingResult` and its steps.
+A checkpoint (`ase_fflux.base.checkpoint`) has the arrays ``inputs`` (n, F), ``kernel`` (3, F: rbf,
+cyclic, periodic), ``mean`` (P,), ``weights`` (P, n) and ``log_theta`` (F,), and in its record the
+numbers of a `TrainingResult` and its steps.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_fflux import __version__
-from ase_fflux.base import store
+from ase_fflux.base import checkpoint
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import Step, TrainingResult
 from ase_fflux.model.kernels import Kernel
@@ -45,7 +45,7 @@ def write_checkpoint(path: Path, result: TrainingResult, trained_on: str) -> Non
         "inputs": process.inputs, "kernel": [kernel.rbf, kernel.cyclic, kernel.periodic],
         "mean": process.mean, "weights": process.weights, "log_theta": result.log_theta,
     }
-    store.write_checkpoint(path, trained_on, arrays, {
+    checkpoint.write_checkpoint(path, trained_on, arrays, {
         "noise": process.noise, "objective": result.objective,
         "evaluations": result.evaluations, "seconds": result.seconds,
         "steps": [asdict(step) for step in result.steps],
@@ -57,12 +57,10 @@ def read_checkpoint(path: Path, trained_on: str) -> TrainingResult | None:
 
     None if there is no such file, if it is damaged, or if it was trained on something else.
     """
-    try:
-        written_for, arrays, record = store.read_checkpoint(path)
-    except (FileNotFoundError, store.DamagedError):
+    known = checkpoint.known_checkpoint(path, trained_on)
+    if known is None:
         return None
-    if written_for != trained_on:
-        return None
+    arrays, record = known
     return TrainingResult(
         process=GaussianProcess(
             arrays["inputs"], Kernel(*arrays["kernel"]), arrays["mean"], arrays["weights"],

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from ase.symbols import symbols2numbers
 
-from ase_fflux.base import store
+from ase_fflux.base.checkpoint import known_checkpoint, write_checkpoint
 from ase_fflux.base.errors import FFLUXWarning, TrainingError
 from ase_fflux.base.machine import cores, memory_of_machine, threads_here
 from ase_fflux.base.outputs import silent
+from ase_fflux.base.store import told
 from ase_fflux.base.units import FORCE
 from ase_fflux.labels.checks import believe, charge_of, charges_make_dipoles
 from ase_fflux.labels.label import Dataset, joined
@@ -376,10 +377,10 @@ def _told(step: Step) -> str:
 def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, ...]) -> None:
     """Write hyperparameters with the fingerprint of what they were found on, whole or not at all.
     """
-    with store.told(path.parent, "made"):
+    with told(path.parent, "made"):
         path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"theta": np.concatenate(h.theta)} | {name: getattr(h, name) for name in _NOISE}
-    store.write_checkpoint(path, trained_on, arrays, {
+    write_checkpoint(path, trained_on, arrays, {
         "form": asdict(h.form), "features": [len(theta) for theta in h.theta],
         "steps": [asdict(step) for step in steps],
     })
@@ -387,12 +388,10 @@ def _write(path: Path, trained_on: str, h: Hyperparameters, steps: tuple[Step, .
 
 def _read(path: Path, trained_on: str) -> tuple[Hyperparameters, tuple[Step, ...]] | None:
     """What `_write` wrote; None if it is not there, damaged or of something else."""
-    try:
-        written_for, arrays, record = store.read_checkpoint(path)
-    except (FileNotFoundError, store.DamagedError):
+    known = known_checkpoint(path, trained_on)
+    if known is None:
         return None
-    if written_for != trained_on:
-        return None
+    arrays, record = known
     theta = np.split(arrays["theta"], np.cumsum(record["features"])[:-1])
     return (
         Hyperparameters(theta, *(arrays[name] for name in _NOISE), Form(**record["form"])),

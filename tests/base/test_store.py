@@ -15,12 +15,10 @@ from ase_fflux.base.store import (
     DamagedError,
     parse_json,
     read_arrays,
-    read_checkpoint,
     read_json,
     replacing,
     write_arrays,
     write_bytes,
-    write_checkpoint,
     write_text,
 )
 
@@ -152,46 +150,6 @@ def test_records_that_are_none(text, tmp_path):
 
 def test_json():
     assert parse_json(b'{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
-
-
-def test_checkpoints(tmp_path):
-    path = tmp_path / "a.npz"
-    write_checkpoint(path, "this", ARRAYS, {"n": np.float64(0.1), "list": [1]})
-    fingerprint, arrays, record = read_checkpoint(path)
-    assert fingerprint == "this" and record == {"n": 0.1, "list": [1]}
-    assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS)
-    with pytest.raises(FileNotFoundError):
-        read_checkpoint(tmp_path / "b.npz")
-    # a number changed with care, so that every checksum of the archive is right
-    stored = read_arrays(path)
-    stored["x"][0, 0] += 1
-    write_arrays(path, stored)
-    with pytest.raises(DamagedError, match="not what was written"):
-        read_checkpoint(path)
-    del stored["sha256"]
-    write_arrays(path, stored)
-    with pytest.raises(DamagedError, match="of another version"):
-        read_checkpoint(path)
-
-
-def test_checkpoints_of_the_same_content_are_the_same_bytes(tmp_path):
-    for name in "ab":
-        write_checkpoint(tmp_path / name, "this", ARRAYS, {"n": 1})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_damage_of_every_byte_is_noticed_or_harmless(tmp_path):
-    path = tmp_path / "a.npz"
-    write_checkpoint(path, "this", {"x": ARRAYS["x"]}, {"n": 1})
-    whole = path.read_bytes()
-    for at in range(0, len(whole), 3):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
-        try:
-            fingerprint, arrays, record = read_checkpoint(path)
-        except DamagedError:
-            continue
-        assert (fingerprint, record) == ("this", {"n": 1})
-        assert np.array_equal(arrays["x"], ARRAYS["x"])
 
 
 def test_numbers_of_files_are_hidden_from_numpy(tmp_path):

@@ -3,8 +3,8 @@
 Samples reach the log and the trajectory together with the restart point, once a second. All are
 synchronised to disk before the restart says so, and it keeps the sizes and hashes of what belongs
 to it: a run that was killed leaves files that agree with each other, or that can be cut back to
-where they did, and damage is told. A restart is a checkpoint (`ase_fflux.base.store`) of the arrays
-that `Dynamics.state` has.
+where they did, and damage is told. A restart is a checkpoint (`ase_fflux.base.checkpoint`) of the
+arrays that `Dynamics.state` has.
 """
 
 import hashlib
@@ -16,15 +16,10 @@ import numpy as np
 from ase.io import Trajectory
 from ase.io.jsonio import encode
 
+from ase_fflux.base.checkpoint import read_checkpoint, write_checkpoint
 from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
-from ase_fflux.base.store import (
-    Appended,
-    DamagedError,
-    read_checkpoint,
-    sync,
-    write_checkpoint,
-)
+from ase_fflux.base.store import Appended, DamagedError, sync
 from ase_fflux.plots.dynamics import plot_dynamics
 from ase_fflux.simulate.md.dynamics import Dynamics, Sample
 from ase_fflux.simulate.md.table import columns_of, head, line, read_table, statistics
