@@ -12,14 +12,14 @@ from ase import Atoms
 from ase_fflux.base.environment import version_of
 from ase_fflux.base.errors import FFLUXError, GeometryError, words
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
-from ase_fflux.labels.conformers import mirror_image, near
 from ase_fflux.simulate.coordinate import Coordinate
 from ase_fflux.simulate.limits import require_isolated, require_masses
 from ase_fflux.simulate.optimise import Step, relaxation
 from ase_fflux.simulate.steps import driven, require_finite
 from ase_fflux.simulate.vibrations.analysis import Vibrations, vibrations
 from ase_fflux.topology.graphs import Graph, bonds
-from ase_fflux.topology.superposition import superposition
+from ase_fflux.topology.isomorphism import mappings
+from ase_fflux.topology.superposition import deviations
 
 DISPLACEMENT = 0.2
 """Angstrom; of the fastest atom along the imaginary mode, to either side of a saddle point."""
@@ -31,8 +31,8 @@ way down a soft mode begins with forces below any threshold."""
 _OLDEST = 2, 5
 """Version of Sella from which on internal coordinates may be those of several molecules."""
 
-_SAME = 0.05
-"""Angstrom; root mean square deviation of two geometries that are one."""
+_SAME = 0.1
+"""Angstrom; largest distance of an atom of two geometries that are one."""
 
 _TURNED = 20.0
 """Degrees by which a torsion differs at least to be told."""
@@ -203,12 +203,24 @@ RELATIONS = {
 
 def relation(one: Atoms, other: Atoms) -> str:
     """How two minima of a molecule belong together, see `RELATIONS`."""
-    if superposition(one.positions, other.positions) < _SAME:
+    x, y = (a.positions - a.positions.mean(axis=0) for a in (one, other))
+    before, after = (np.linalg.norm(p[:, None] - p, axis=-1) for p in (x, y))
+    graphs = [Graph(a.numbers, bonds(a.numbers, a.positions / BOHR)[0]) for a in (one, other)]
+
+    def allowed(atom, candidate, image):
+        placed = [i for i, c in enumerate(image) if c >= 0]
+        images = [image[i] for i in placed]
+        return bool((abs(before[atom, placed] - after[candidate, images]) <= 2 * _SAME).all())
+
+    orders = np.array(list(mappings(graphs[0], graphs[1], allowed)), dtype=int).reshape(-1, len(x))
+    if not len(orders):
+        return "different"
+    turned, mirrored = (
+        deviations(x, y[orders], improper).max(axis=1) <= _SAME for improper in (False, True)
+    )
+    if turned[(orders == np.arange(len(x))).all(axis=1)].any():
         return "one"
-    if near(one, other):
-        return "equivalent"
-    mirrored = mirror_image(one)
-    return "mirrored" if mirrored is not None and near(mirrored, other) else "different"
+    return "equivalent" if turned.any() else "mirrored" if mirrored.any() else "different"
 
 
 def turned_torsion(one: Atoms, other: Atoms) -> Coordinate | None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import molecule
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
@@ -83,6 +85,22 @@ def test_how_minima_belong_together():
     assert relation(anti, gauche) == "different"
     assert relation(gauche, mirrored) == "mirrored"
     assert turned_torsion(anti, gauche).label(anti) == "torsion C1-C2-O3-H4"
+
+
+def test_exchanged_molecules_of_a_cluster():
+    """Of whose 12! times 2^12 relabellings few are tried."""
+    cluster = Atoms()
+    for n in range(12):
+        water = molecule("H2O")
+        water.rotate(40 * n, "x")
+        water.positions += [3 * n, 0.4 * n * n, 0]
+        cluster += water
+    other = cluster.copy()
+    other.positions = cluster.positions[[3, 4, 5, 0, 1, 2, *range(6, 36)]]
+    assert relation(cluster, other) == "equivalent"
+    assert relation(cluster, cluster) == "one"
+    other.positions[-1] += 1.0
+    assert relation(cluster, other) == "different"
 
 
 def test_what_has_no_saddle_point_is_refused(peroxide):
