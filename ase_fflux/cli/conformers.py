@@ -13,8 +13,8 @@ Look for the conformers of a molecule and write in the current directory:
 Geometries with the same bonds and stereochemistry are quenched with GFN2-xTB until 30 in turn bring
 nothing new, what is left is optimised tightly with the reference, and saddle points are left both
 ways. They come from RDKit (pip install 'ase-fflux[conformers]'), without it from dynamics of
-GFN2-xTB at 1000 K, which takes longer; every second one is turned at random about its single bonds.
-Of two mirror images one is written.
+GFN2-xTB at 1000 K, which takes longer: each frame as it is and five times turned about its single
+bonds and puckered in its rings at random. Of two mirror images one is written.
 """
 
 _EPILOG = """\

@@ -3,10 +3,9 @@
 Many geometries of the same bonds are quenched on the engine of the label source until new ones stop
 turning up. They come from RDKit, if it is there, by turns from its torsion knowledge (ETKDG: Wang,
 Witek, Landrum, Riniker, J. Chem. Inf. Model. 2020, 60, 2044) and without it, from distances and
-planar groups alone, which finds what crystal structures do not show. Without RDKit, and for what is
-more than one molecule, they are frames of hot dynamics. Every second one is turned at random about
-its single bonds outside of rings; where there is nothing else that could move, each frame is taken
-several times, as it is and turned.
+planar groups alone, which finds what crystal structures do not show; every second one is turned at
+random about its single bonds. Without RDKit, and for what is more than one molecule, they are
+frames of hot dynamics, and copies of each that are turned, and whose rings are puckered, at random.
 """
 
 import logging
@@ -17,7 +16,6 @@ from itertools import repeat
 import numpy as np
 from ase import Atoms
 from ase.optimize import BFGS
-from scipy.spatial.transform import Rotation
 
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.outputs import silent
@@ -25,6 +23,7 @@ from ase_fflux.base.stiffness import guessed_stiffness
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.labels.conformers import mirror_image, near, same_handedness
 from ase_fflux.labels.sampling import molecular_dynamics
+from ase_fflux.labels.shapes import Shapes, has_one_shape
 from ase_fflux.topology import Connectivity, Pattern
 
 logger = logging.getLogger(__name__)
@@ -35,12 +34,8 @@ _HOT, _STRIDE = 1000.0, 250.0
 """K and fs: a ring of cyclohexane turns over every few picoseconds, bonds hold."""
 _FMAX, _STEPS = 0.01, 300
 """eV/Angstrom and steps of a quench; what comes after is tighter."""
-_FULL = {6: 4, 7: 3, 8: 2, 14: 4, 15: 3, 16: 2}
-"""Neighbours of atoms without double bonds."""
-_TURNS = 5
-"""Turned copies of a frame of dynamics, which costs as much as ten quenches."""
-_TRIES = 20
-"""Random turns of one geometry."""
+_COPIES = 5
+"""Of a frame of dynamics, which costs as much as ten quenches, in other shapes."""
 _LOST = 2
 """Geometries that may fail, for each that may be quenched in vain."""
 
@@ -120,10 +115,9 @@ def search_conformers(
     connectivity = Connectivity(start.numbers, start.positions / BOHR)
     first, energy = _quenched(start, engine)
     found, energies = [first], [energy]
-    if _has_one_shape(pattern):
+    if has_one_shape(pattern):
         return Conformers(found, np.zeros(1), "no bond that could turn", 0)
-    made_by, geometries, left = _geometries(start, pattern, engine, charge, search.seed)
-    geometries = _turned(geometries, _rotors(pattern), connectivity, search.seed, left)
+    made_by, geometries = _geometries(start, pattern, engine, charge, search.seed)
     vain = lost = quenched = 0
     with progress("looking for conformers", None) as advance:
         for geometry in geometries:
@@ -154,74 +148,6 @@ def search_conformers(
     # the start may lie higher than the window; whoever gave it wants it
     kept = [k for k, i in enumerate(order) if above[k] <= search.window or i == 0]
     return Conformers([found[order[k]] for k in kept], above[kept], made_by, quenched)
-
-
-def _has_one_shape(pattern: Pattern) -> bool:
-    """Whether a molecule is one atom of usual valence and its neighbours, or less."""
-    neighbours = [len(around) for around in pattern.neighbours]
-    return (
-        len(np.unique(pattern.fragment)) == 1
-        and all(min(neighbours[i], neighbours[j]) == 1 for i, j in pattern.bonds.tolist())
-        and all(
-            n <= _FULL.get(z, 1) for z, n in zip(pattern.numbers.tolist(), neighbours, strict=True)
-        )
-    )
-
-
-def turns(atoms: Atoms) -> bool:
-    """Whether a molecule may have conformers: single bonds, as far as numbers of neighbours tell,
-    that are more than the axis of a methyl group."""
-    pattern = Pattern.from_geometry("", atoms.numbers, atoms.positions / BOHR)
-
-    def methyl(i, j):
-        return len(pattern.neighbours[i]) == 4 and all(
-            atoms.numbers[k] == 1 for k in pattern.neighbours[i] if k != j
-        )
-
-    return any(not methyl(i, j) and not methyl(j, i) for i, j in _single_bonds(pattern))
-
-
-def _single_bonds(pattern: Pattern) -> list[tuple[int, int]]:
-    """Bonds between two atoms with further neighbours, one of them with as many as it can have."""
-    full = [
-        len(around) >= _FULL.get(number, 99)
-        for number, around in zip(pattern.numbers.tolist(), pattern.neighbours, strict=True)
-    ]
-    return [
-        (i, j) for i, j in pattern.bonds.tolist()
-        if (full[i] or full[j]) and min(len(pattern.neighbours[a]) for a in (i, j)) > 1
-    ]
-
-
-def _rotors(pattern: Pattern) -> list[tuple[int, int, np.ndarray]]:
-    """Single bonds outside of rings, and the atoms (N,) bool behind the second end of each."""
-    found = []
-    for i, j in _single_bonds(pattern):
-        fragment = pattern.fragment_without(i, j)
-        if fragment[i] != fragment[j]:
-            found.append((i, j, fragment == fragment[j]))
-    return found
-
-
-def _turned(geometries, rotors, connectivity, seed: int, left: int = 2) -> Iterator[Atoms]:
-    """Geometries, all turned about all their rotors so that nothing touches, but for every second
-    or so, that are left as they are."""
-    rng = np.random.default_rng([seed, 1])
-    for number, atoms in enumerate(geometries):
-        if rotors and number % left:
-            for _ in range(_TRIES):
-                turned = atoms.copy()
-                for (i, j, behind), angle in zip(
-                    rotors, rng.uniform(0, 2 * np.pi, len(rotors)), strict=True
-                ):
-                    x = turned.positions
-                    axis = (x[j] - x[i]) / np.linalg.norm(x[j] - x[i])
-                    turn = Rotation.from_rotvec(angle * axis)
-                    x[behind] = x[j] + turn.apply(x[behind] - x[j])
-                if not connectivity.change(turned.positions / BOHR):
-                    atoms = turned
-                    break
-        yield atoms
 
 
 def _known(atoms: Atoms, found: list[Atoms]) -> bool:
@@ -255,32 +181,26 @@ def _alike(atoms: Atoms, start: Atoms, pattern: Pattern) -> Atoms | None:
 
 
 def _geometries(start: Atoms, pattern: Pattern, engine, charge: int, seed: int):
-    """Where geometries come from, geometries without end, and which part of them is to be left."""
+    """Where geometries come from, and geometries without end."""
     if len(np.unique(pattern.fragment)) == 1 and (molecule := _rdkit(start, pattern, charge)):
         import rdkit
 
-        return f"RDKit {rdkit.__version__} (ETKDGv3 and KDG)", _embedded(start, molecule, seed), 2
-    made_by = f"{engine.method} dynamics at {_HOT:g} K"
-    if _turns_suffice(pattern):
-        return made_by, _dynamics(start, engine, seed, 1 + _TURNS), 1 + _TURNS
-    return made_by, _dynamics(start, engine, seed, 1), 2
+        made_by = f"RDKit {rdkit.__version__} (ETKDGv3 and KDG)"
+        shapes = Shapes(pattern, start.positions, [seed, 1], puckered=False)
+        return made_by, shapes.varied(_embedded(start, molecule, seed), 2)
+    shapes = Shapes(pattern, start.positions, [seed, 1])
+    # several molecules have places too, which dynamics alone change
+    alone = shapes.has_several and len(np.unique(pattern.fragment)) == 1
+    times = 1 + _COPIES if alone else 1
+    frames = (copy for frame in _dynamics(start, engine, seed) for copy in repeat(frame, times))
+    return f"{engine.method} dynamics at {_HOT:g} K", shapes.varied(frames, max(times, 2))
 
 
-def _turns_suffice(pattern: Pattern) -> bool:
-    """Whether shapes of a molecule differ by turns about single bonds: rings have others, and
-    several molecules have places."""
-    return len(np.unique(pattern.fragment)) == 1 and (
-        len(_rotors(pattern)) == len(_single_bonds(pattern)) > 0
-    )
-
-
-def _dynamics(start: Atoms, engine, seed: int, times: int) -> Iterator[Atoms]:
-    """Frames of hot dynamics, each so many times."""
+def _dynamics(start: Atoms, engine, seed: int) -> Iterator[Atoms]:
     try:
-        for frame in molecular_dynamics(
+        yield from molecular_dynamics(
             start, engine, _HOT, 10**6, seed=[seed, 0], stride_fs=_STRIDE
-        ):
-            yield from repeat(frame, times)
+        )
     except LabelError as error:
         logger.warning("the search for conformers ends: %s", error)
 

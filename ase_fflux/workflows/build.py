@@ -26,13 +26,14 @@ from ase_fflux.base.text import duration
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.calculator import FFLUX
 from ase_fflux.formats.bundle import write_bundle
-from ase_fflux.labels.conformer_search import Search, turns
+from ase_fflux.labels.conformer_search import Search
 from ase_fflux.labels.conformers import distinct
 from ase_fflux.labels.dataset import Dataset, count_labels
 from ase_fflux.labels.folder import LabelFolder, LabelSettings
 from ase_fflux.labels.label import joined
 from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.sampling import sampling_steps
+from ase_fflux.labels.shapes import turns
 from ase_fflux.labels.source import LabelSource, Rejected
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.model.alf import choose_alf

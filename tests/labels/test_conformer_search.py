@@ -9,7 +9,7 @@ from ase.build import molecule
 from ase_fflux.base.errors import GeometryError, LabelError
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels import conformer_search, sampling
-from ase_fflux.labels.conformer_search import Search, search_conformers, turns
+from ase_fflux.labels.conformer_search import Search, search_conformers
 from ase_fflux.labels.conformers import same_handedness
 from ase_fflux.labels.tblite_source import GFN2
 from ase_fflux.topology import Pattern
@@ -68,6 +68,17 @@ def test_the_same_seed_finds_the_same(source, ethanol, without_rdkit):
     )
 
 
+def test_cyclohexane_by_puckers(source, cyclohexane, without_rdkit, monkeypatch):
+    """The chair and a twist-boat without RDKit, even where dynamics do not leave the chair."""
+    monkeypatch.setattr(
+        conformer_search, "molecular_dynamics",
+        lambda *args, **kwargs: iter(lambda: cyclohexane.copy(), None),
+    )
+    found = search_conformers(cyclohexane, source, Search(patience=8))
+    assert found.made_by == "GFN2-xTB dynamics at 1000 K"
+    assert found.energies == pytest.approx([0, 22.5], abs=0.3)
+
+
 def test_cyclohexane_by_rdkit(source, cyclohexane):
     """The chair and a twist-boat."""
     pytest.importorskip("rdkit")
@@ -113,46 +124,6 @@ def test_geometries_that_fail_are_left_out(ethanol, monkeypatch, without_rdkit):
     assert found.quenched == 0 and len(found.atoms) == 1 and len(asked) == 2 + 2 * 3
 
 
-def test_turns_are_random_but_bonds_stay(ethanol):
-    pattern = Pattern.from_geometry("", ethanol.numbers, ethanol.positions / BOHR)
-    rotors = conformer_search._rotors(pattern)
-    assert len(rotors) == 2
-    connectivity = conformer_search.Connectivity(ethanol.numbers, ethanol.positions / BOHR)
-    first, second = conformer_search._turned([ethanol, ethanol], rotors, connectivity, 1)
-    assert first is ethanol
-    i, j = pattern.bonds.T
-    lengths = [np.linalg.norm(a.positions[i] - a.positions[j], axis=1) for a in (first, second)]
-    assert lengths[0] == pytest.approx(lengths[1])
-    assert abs(second.get_dihedral(0, 1, 2, 3) - first.get_dihedral(0, 1, 2, 3)) > 1
-    assert connectivity.change(second.positions / BOHR) == ""
-
-
-def test_frames_of_dynamics_are_turned_several_times(ethanol, cyclohexane):
-    """But not where a ring, or a second molecule, has shapes that turns do not make."""
-    def suffices(atoms):
-        pattern = Pattern.from_geometry("", atoms.numbers, atoms.positions / BOHR)
-        return conformer_search._turns_suffice(pattern)
-
-    two = ethanol + Atoms(ethanol.symbols, ethanol.positions + [0, 0, 6])
-    assert [suffices(a) for a in (ethanol, cyclohexane, two, molecule("C6H6"))] == [
-        True, False, False, False
-    ]
-    pattern = Pattern.from_geometry("", ethanol.numbers, ethanol.positions / BOHR)
-    connectivity = conformer_search.Connectivity(ethanol.numbers, ethanol.positions / BOHR)
-    several = list(conformer_search._turned(
-        [ethanol] * 6, conformer_search._rotors(pattern), connectivity, 1, 3
-    ))
-    assert [a is ethanol for a in several] == [True, False, False] * 2
-
-
-@pytest.mark.parametrize("name, may", [
-    ("H2O", False), ("CH4", False), ("C6H6", False), ("C2H6", False), ("C2H4", False),
-    ("CH3OH", False), ("CH3CH2OH", True), ("trans-butane", True), ("HCOOH", True), ("H2O2", True),
-])
-def test_molecules_that_may_have_conformers(name, may):
-    assert turns(molecule(name)) is may
-
-
 @pytest.mark.parametrize("name, has", [
     ("H2O", True), ("CH4", True), ("H2CO", True), ("H2", True), ("H2O2", False), ("C2H6", False),
     ("ClF3", False), ("C2H2", False),
@@ -170,17 +141,6 @@ def test_molecules_of_one_shape_are_not_searched(name, has, without_rdkit, monke
     found = search_conformers(atoms, SimpleNamespace(method="toy"), Search(patience=3))
     assert len(found.atoms) == 1 and (found.quenched == 0) is has
     assert (found.made_by == "no bond that could turn") is has
-
-
-def test_several_molecules_have_more_than_one_shape(without_rdkit):
-    water = molecule("H2O")
-    two = water + Atoms(water.symbols, water.positions + [0, 3, 0])
-    pattern = Pattern.from_geometry("", two.numbers, two.positions / BOHR)
-    assert not conformer_search._has_one_shape(pattern)
-
-
-def test_rings_may_have_conformers(cyclohexane):
-    assert turns(cyclohexane)
 
 
 @pytest.mark.parametrize("wrong", [{"window": 0.0}, {"patience": 0}, {"most": 0}])
