@@ -194,10 +194,8 @@ class JointTrainer:
     def seconds(self) -> float:
         """A rough time of the search and of one solution; without the moments."""
         total = solution_cost(self.data).seconds(self.threads)
-        settings = self.training.energies
-        sizes = settings.sizes if settings.transfer else settings.sizes[-1:]
-        for size, evaluations in zip(sizes, settings.budget, strict=True):
-            source = self.data.select(np.arange(min(size, len(self.data))))
+        for size, evaluations in self.training.energies.budget(len(self.data)):
+            source = self.data.select(np.arange(size))
             total += _SEARCH * evaluations * solution_cost(source).seconds(1)
         return total
 
@@ -216,7 +214,7 @@ class JointTrainer:
         )
         path = None if self.folder is None else self.folder / "energies.npz"
         known = None if path is None else _read(path, trained_on)
-        total = sum(settings.budget)
+        total = sum(evaluations for _, evaluations in settings.budget(len(d)))
         with progress("training energies", total) as advance:
             done = 0
 

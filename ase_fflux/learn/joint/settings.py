@@ -16,6 +16,9 @@ PARTITIONED_TOTAL = 1e-5
 dual weights grow until energies are rounded to 1e-6 eV, and errors are no smaller."""
 CLIMBING = 2
 """Forms of kernels that the first rung is climbed with, of those that are searched."""
+LARGE = 120
+"""Labels of a rung above which a set must have twice as many for it to be climbed: a smaller set is
+solved in a fraction of the time that the rung takes."""
 TIGHT = 1e-4
 """Noise that the search starts from a second time where it may be larger: from large noise it is
 slow to find length scales that explain all, from small noise they come out too short."""
@@ -44,7 +47,8 @@ class JointSettings:
         Range of theta.
     sizes : tuple of int
         Labels of the source, and of the rungs of the ladder on which its hyperparameters are
-        relaxed. The whole set is only solved. Without transfer the last one is searched.
+        relaxed, as far as the set goes (`stages`). The whole set is only solved. Without transfer
+        the last one is searched.
     evaluations : tuple of int
         Evaluations of the likelihood for each of them.
     transfer : bool
@@ -63,8 +67,8 @@ class JointSettings:
     total_noise: float = 1e-5
     least_total_noise: float = 1e-6
     bounds: tuple[float, float] = (1e-6, 3.0)
-    sizes: tuple[int, ...] = (30, 60, 120)
-    evaluations: tuple[int, ...] = (60, 20, 8)
+    sizes: tuple[int, ...] = (30, 60, 120, 240)
+    evaluations: tuple[int, ...] = (60, 20, 8, 8)
     transfer: bool = True
     forms: tuple[Form, ...] = tuple(FORMS.values())
     seed: int = 0
@@ -98,17 +102,29 @@ class JointSettings:
         low = max(TIGHT, self.least_energy_noise)
         return (self.energy_noise, low) if low < self.energy_noise else (self.energy_noise,)
 
-    @property
-    def budget(self) -> tuple[int, ...]:
-        """Evaluations of the likelihood for each size, all forms and starts together."""
+    def stages(self, labels: int) -> list[tuple[int, int]]:
+        """Sizes and evaluations of the source and the rungs of a set of so many labels."""
+        found = []
+        for size, evaluations in zip(self.sizes, self.evaluations, strict=True):
+            if found and size > LARGE and 2 * size > labels:
+                break
+            found.append((min(size, labels), evaluations))
+            if size >= labels:
+                break
+        return found
+
+    def budget(self, labels: int) -> list[tuple[int, int]]:
+        """Sizes, and evaluations of the likelihood on each, all forms and starts together."""
         with_terms = sum(form.terms for form in self.forms)
         forms = max(with_terms, len(self.forms) - with_terms)
-        first = forms * len(self.starts) * self.evaluations[0]
+        (first, evaluations), *rungs = self.stages(labels)
+        evaluations *= forms * len(self.starts)
         if not self.transfer:
-            return (first,)
-        rungs = list(self.evaluations[1:])
-        rungs[:1] = [min(CLIMBING, forms) * n for n in rungs[:1]]
-        return (first, *rungs)
+            return [(rungs[-1][0] if rungs else first, evaluations)]
+        if rungs:
+            size, relaxed = rungs[0]
+            rungs[0] = size, min(CLIMBING, forms) * relaxed
+        return [(first, evaluations), *rungs]
 
     @classmethod
     def of_atoms(cls, partition: str) -> "JointSettings":

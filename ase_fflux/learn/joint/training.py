@@ -305,20 +305,13 @@ class _Search:
         self.start = self.likelihood.pack(start)
         self.box = box(self.likelihood, start, settings)
 
-    def _sizes(self):
-        """Sizes up to that of the whole set, with their evaluations."""
-        n = len(self.data)
-        for size, evaluations in zip(self.settings.sizes, self.settings.evaluations, strict=True):
-            yield min(size, n), evaluations
-            if size >= n:
-                return
-
     def first(self) -> tuple[float, np.ndarray, np.ndarray]:
         """Search on the first size, or, without transfer, on the last one: the best of one from
         each start. The value, the hyperparameters and the curvature there for each label."""
-        stage, (size, _) = "source", next(self._sizes())
+        stages = self.settings.stages(len(self.data))
+        stage, (size, _) = "source", stages[0]
         if not self.settings.transfer:
-            stage, (*_, (size, _)) = "direct", self._sizes()
+            stage, (size, _) = "direct", stages[-1]
         found = []
         for noise in self.settings.starts:
             start = self.start.copy()
@@ -330,7 +323,7 @@ class _Search:
     @property
     def rungs(self) -> list[tuple[int, int]]:
         """Sizes and evaluations of what follows on `first`; there are none without transfer."""
-        return list(self._sizes())[1:] if self.settings.transfer else []
+        return self.settings.stages(len(self.data))[1:] if self.settings.transfer else []
 
     def climbed(self, x, curvature, rungs) -> tuple[np.ndarray, np.ndarray]:
         """Relaxation on some of the rungs: hyperparameters, and the curvature for each label."""

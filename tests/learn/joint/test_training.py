@@ -240,7 +240,8 @@ def test_much_noise_has_two_starts_and_the_better_is_taken(data, transfer):
     first, second = steps
     assert (first.points, first.transferred) == (second.points, second.transferred)
     assert first.start != second.start and first.value != second.value
-    assert first.evaluations + second.evaluations <= sum(loose.budget) == 40
+    (_, budget), = loose.budget(len(data))
+    assert first.evaluations + second.evaluations <= budget == 40
     source = data.select(np.random.default_rng(0).permutation(len(data))[:8])
     reached = value(source, h)
     assert reached == pytest.approx(min(first.value, second.value), rel=1e-9)
@@ -255,7 +256,7 @@ def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
     settings = replace(
         SETTINGS, sizes=(6, 12, 16), evaluations=(12, 4, 2), forms=tuple(FORMS.values())
     )
-    assert settings.budget == (48, 8, 2)
+    assert settings.budget(len(data)) == [(6, 48), (12, 8), (16, 2)]
     h, steps = find_hyperparameters(data, settings)
     *searched, one, two, last = steps
     assert [s.form for s in searched] == [str(form) for form in OF_ATOMS.values()]
@@ -268,7 +269,7 @@ def test_of_the_two_most_likely_forms_that_with_the_smaller_error_is_kept(data):
     alone, _ = find_hyperparameters(data, replace(settings, forms=(h.form,)))
     np.testing.assert_array_equal(logarithms(h), logarithms(alone))
     assert solve(data, h).processes[0].kernel.form == h.form
-    assert sum(s.evaluations for s in steps) <= sum(settings.budget)
+    assert sum(s.evaluations for s in steps) <= sum(n for _, n in settings.budget(len(data)))
     order = np.random.default_rng(0).permutation(len(data))[:12]
     errors = []
     settings = replace(settings, sizes=(6, 12), evaluations=(12, 4), forms=(h.form,))
