@@ -72,7 +72,9 @@ def train(kind: str, labels: Dataset, reference: np.ndarray, moments: str) -> Mo
     if kind == "energies":
         alf = choose_alf(labels.symbols, reference)
         jobs = molecule_jobs(labels, alf, TrainingSettings(), moments)
-        return molecule_model(labels, kind, alf, reference, jobs, run_jobs(jobs))
+        return molecule_model(
+            kind, labels.symbols, alf, reference, jobs, run_jobs(jobs), labels.geometries
+        )
     training = JointTraining(which=moments, symmetry="symmetry" in kind)
     trainer = JointTrainer(labels, reference, training)
     if "gradients" in kind:

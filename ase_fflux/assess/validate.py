@@ -63,9 +63,7 @@ def held_out_errors(model: MoleculeModel, test: Dataset) -> HeldOutErrors:
     """Errors of a model on a labelled test set of the same atoms in the same order."""
     forcefield = ForceField([model])
     numbers = Atoms(test.symbols).numbers
-    assignment = forcefield.match(
-        model.reference_geometry, numbers, explicit=[list(range(len(numbers)))]
-    )
+    assignment = forcefield.in_order(numbers)
     results = [
         forcefield.evaluate(x, numbers, assignment=assignment, moments=model.rank >= 0)
         for x in test.geometries
@@ -176,6 +174,11 @@ def table(test: HeldOutErrors, minima: list[MinimumErrors]) -> list[tuple[str, f
              "km/mol"),
         ]
     return [row for row in rows if row[1] is not None]
+
+
+def record(rows: list[tuple[str, float, str]]) -> dict[str, dict]:
+    """Rows of `table` for a summary: value and unit by quantity."""
+    return {name: {"value": value, "unit": unit} for name, value, unit in rows}
 
 
 def _rms(values: np.ndarray) -> float:

@@ -169,6 +169,26 @@ def _prior(args: argparse.Namespace, conformers, output: Path, training):
     )
 
 
+def _training(args: argparse.Namespace, partition: str):
+    """How the model is trained on labels whose atoms are of a partition."""
+    from ase_fflux.cli.training_options import joint_settings_of, settings_of
+    from ase_fflux.training.joint import JointTraining
+
+    settings = settings_of(args)
+    if not args.energies_only:
+        return JointTraining(
+            joint_settings_of(args, partition), settings,
+            symmetry=not args.no_symmetry, memory=args.memory,
+        )
+    for name, value in (
+        ("--stop", args.stop), ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
+        ("--prior", args.prior), ("--joint-kernel", args.joint_kernel),
+    ):
+        if value:
+            raise FFLUXError(f"{name} does not go with --energies-only: leave one of them out")
+    return settings
+
+
 def run(args: argparse.Namespace) -> int:
     """Build a model and print its errors."""
     from ase_fflux.assess.build_page import PAGE
@@ -176,11 +196,9 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.claims import held
     from ase_fflux.base.machine import cores
     from ase_fflux.cli.label import source_of
-    from ase_fflux.cli.training_options import joint_settings_of, settings_of
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.folder import LabelSettings
     from ase_fflux.labels.sampling import STRIDE
-    from ase_fflux.training.joint import JointTraining
     from ase_fflux.workflows.build import BuildSettings, build
 
     conformers = read_frames(args.geometry, args.format, vacuum=args.vacuum)
@@ -203,19 +221,7 @@ def run(args: argparse.Namespace) -> int:
         args.labels or usual, sampling, args.goal, args.stop, options.search_of(args),
         _designed(args, source),
     )
-    training = settings_of(args)
-    if not args.energies_only:
-        training = JointTraining(
-            joint_settings_of(args, source.partition), training,
-            symmetry=not args.no_symmetry, memory=args.memory,
-        )
-    elif given := [
-        name for name, value in (
-            ("--stop", args.stop), ("--no-symmetry", args.no_symmetry), ("--memory", args.memory),
-            ("--prior", args.prior), ("--joint-kernel", args.joint_kernel),
-        ) if value
-    ]:
-        raise FFLUXError(f"{given[0]} does not go with --energies-only: leave one of them out")
+    training = _training(args, source.partition)
     try:
         with held(str(output).removesuffix(output.suffix), args.command):
             result = build(

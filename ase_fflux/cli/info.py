@@ -90,11 +90,12 @@ def _force_field(path: str) -> tuple[dict, list[str]]:
     for programs and in lines."""
     from ase_fflux.base.units import BOHR
     from ase_fflux.forcefield.described import described, pairs_between
+    from ase_fflux.forcefield.interactions.electrostatics import Electrostatics
     from ase_fflux.forcefield.loading import read_description
 
     description = read_description(path)
     forcefield = described(description)
-    record = {"path": str(path), "species": [], "electrostatics": None, "pairs": None}
+    record: dict = {"path": str(path), "species": [], "electrostatics": None, "pairs": None}
     rows = [("species", "model", "types of atoms", "what it is")]
     for entry, model in zip(description.species, forcefield.models, strict=True):
         types = " ".join(entry.types or model.symbols)
@@ -105,7 +106,7 @@ def _force_field(path: str) -> tuple[dict, list[str]]:
         })
     lines = [str(path), "", *aligned(rows), ""]
     for interaction in forcefield.interactions:
-        if interaction.name == "electrostatic":
+        if isinstance(interaction, Electrostatics):
             which = f"all moments up to {_RANKS[interaction.rank]} (rank {interaction.rank})"
             if interaction.level is not None:
                 which = f"level {interaction.level}, of clusters"

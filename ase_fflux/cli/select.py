@@ -72,22 +72,10 @@ def run(args: argparse.Namespace) -> int:
     """Choose, write and say what to expect."""
     import numpy as np
 
-    from ase_fflux.base.errors import FFLUXError
-    from ase_fflux.base.machine import cores
     from ase_fflux.base.outputs import OutputFiles
     from ase_fflux.base.text import printable
-    from ase_fflux.formats.geometry import read_frames
-    from ase_fflux.formats.locate import load_molecule
-    from ase_fflux.labels.references import label_source
-    from ase_fflux.learn.joint.criteria import EXCHANGED
     from ase_fflux.workflows.feasibility import feasibility, format_feasibility
-    from ase_fflux.workflows.select import (
-        Target,
-        process_of_model,
-        process_of_source,
-        select,
-        thermal_target,
-    )
+    from ase_fflux.workflows.select import select
     from ase_fflux.workflows.select_files import (
         SUFFIXES,
         format_exchange,
@@ -95,39 +83,13 @@ def run(args: argparse.Namespace) -> int:
         write_selection,
     )
 
-    if args.model and args.charge:
-        raise FFLUXError("--charge is for GFN2-xTB: leave it out with --model")
-    if args.exchange and args.criterion not in EXCHANGED:
-        raise FFLUXError(
-            f"--exchange is for --criterion {' or '.join(EXCHANGED)}, not for {args.criterion}"
-        )
-    pool = read_frames(args.geometry, args.format, vacuum=args.vacuum)
-    own = [] if args.target is None else read_frames(args.target, vacuum=args.vacuum)
-    frames = [*pool, *own]
-    check_frames(pool, printable(args.geometry), pool[0])
-    check_frames(own, printable(args.target or ""), pool[0])
-    if args.labels > len(pool):
-        raise FFLUXError(
-            f"{printable(args.geometry)} has {len(pool)} frames: -n {args.labels} is more than that"
-        )
+    pool, own = _read(args)
     files = OutputFiles(options.output_prefix(args, "-select"), SUFFIXES)
     for file in (args.geometry, args.target):
         if file is not None:
             files.require_apart(file)
-    if args.model:
-        process = process_of_model(load_molecule(args.model), frames)
-    else:
-        source = label_source("gfn2", charge=args.charge)
-        source.check(frames[0])
-        process = process_of_source(
-            source, frames, seed=args.seed, progress=options.progress, workers=cores()
-        )
-    if own:
-        target = Target.of(np.arange(len(pool), len(frames)))
-        what = f"{len(own)} frames of {printable(args.target)}"
-    else:
-        target = thermal_target(process.energies, len(pool[0]), seed=args.seed)
-        what = f"{len(target.places)} frames of the pool, as of dynamics at 300 K and near minima"
+    process = _process(args, [*pool, *own])
+    target, what = _target(args, process, pool, own)
     print(f"{len(pool)} frames of {pool[0].get_chemical_formula()}, target: {what}")
     found = select(
         process, np.arange(len(pool)), target, args.labels, args.criterion,
@@ -152,6 +114,62 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(format_feasibility(report)))
     print("wrote", ", ".join(files.written))
     return 0
+
+
+def _read(args: argparse.Namespace) -> tuple[list, list]:
+    """Frames of the pool and of a target of its own, where there is one."""
+    from ase_fflux.base.errors import FFLUXError
+    from ase_fflux.base.text import printable
+    from ase_fflux.formats.geometry import read_frames
+    from ase_fflux.learn.joint.criteria import EXCHANGED
+
+    if args.model and args.charge:
+        raise FFLUXError("--charge is for GFN2-xTB: leave it out with --model")
+    if args.exchange and args.criterion not in EXCHANGED:
+        raise FFLUXError(
+            f"--exchange is for --criterion {' or '.join(EXCHANGED)}, not for {args.criterion}"
+        )
+    pool = read_frames(args.geometry, args.format, vacuum=args.vacuum)
+    own = [] if args.target is None else read_frames(args.target, vacuum=args.vacuum)
+    check_frames(pool, printable(args.geometry), pool[0])
+    check_frames(own, printable(args.target or ""), pool[0])
+    if args.labels > len(pool):
+        raise FFLUXError(
+            f"{printable(args.geometry)} has {len(pool)} frames: -n {args.labels} is more than that"
+        )
+    return pool, own
+
+
+def _process(args: argparse.Namespace, frames: list):
+    """What a model knows of the frames, or GFN2-xTB."""
+    from ase_fflux.base.machine import cores
+    from ase_fflux.formats.locate import load_molecule
+    from ase_fflux.labels.references import label_source
+    from ase_fflux.workflows.select import process_of_model, process_of_source
+
+    if args.model:
+        return process_of_model(load_molecule(args.model), frames)
+    source = label_source("gfn2", charge=args.charge)
+    source.check(frames[0])
+    return process_of_source(
+        source, frames, seed=args.seed, progress=options.progress, workers=cores()
+    )
+
+
+def _target(args: argparse.Namespace, process, pool: list, own: list):
+    """Where errors count, and what that is in words."""
+    import numpy as np
+
+    from ase_fflux.base.text import printable
+    from ase_fflux.workflows.select import Target, thermal_target
+
+    if own:
+        target = Target.of(np.arange(len(pool), len(pool) + len(own)))
+        return target, f"{len(own)} frames of {printable(args.target)}"
+    target = thermal_target(process.energies, len(pool[0]), seed=args.seed)
+    return target, (
+        f"{len(target.places)} frames of the pool, as of dynamics at 300 K and near minima"
+    )
 
 
 def check_frames(frames, where: str, first) -> None:

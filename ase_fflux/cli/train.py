@@ -202,8 +202,6 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
     """Test, write all files and print the errors."""
     from dataclasses import replace
 
-    import numpy as np
-
     from ase_fflux.assess.training_report import (
         CURVES,
         SUFFIXES,
@@ -213,7 +211,7 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
         write_curves,
         write_log,
     )
-    from ase_fflux.assess.validate import held_out_errors, table
+    from ase_fflux.assess.validate import held_out_errors, record, table
     from ase_fflux.base.outputs import OutputFiles, versions, write_json
     from ase_fflux.training.molecule import training_record
     from ase_fflux.training.run import molecule, prefix_of, write_models
@@ -227,7 +225,7 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
     ]
     if data.test is not None:
         rows = table(held_out_errors(model, data.test), [])
-    shown = {name: {"value": value, "unit": unit} for name, value, unit in rows}
+    shown = record(rows)
     provenance = {
         "label_source": "training sets" if data.dataset is None else data.dataset.method,
         "command": args.command,
@@ -235,8 +233,7 @@ def _report(args, data, recipe, jobs, results, output, asked) -> None:
         "errors": shown, "versions": versions(),
     }
     if data.dataset is not None:
-        origins = np.unique(data.dataset.origins, return_counts=True)
-        provenance["labels"] = {name: int(n) for name, n in zip(*origins, strict=True)}
+        provenance["labels"] = data.dataset.count_of_origin
     if model is not None:
         model = replace(model, provenance=provenance)
     if output.is_dir() and not any(output.iterdir()):

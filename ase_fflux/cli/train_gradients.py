@@ -6,9 +6,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from ase_fflux.assess.validate import held_out_errors, table
+from ase_fflux.assess.validate import held_out_errors, record, table
 from ase_fflux.base.errors import FFLUXError, FFLUXWarning
 from ase_fflux.base.outputs import OutputFiles, versions, write_json
 from ase_fflux.base.store import write_text
@@ -92,12 +90,11 @@ def train_gradients(
         return 130
     model = trainer.model(Path(prefix).name, energies, moments)
     rows = [] if data.test is None else table(held_out_errors(model, data.test), [])
-    shown = {name: {"value": value, "unit": unit} for name, value, unit in rows}
-    origins = np.unique(data.dataset.origins, return_counts=True)
-    record = trainer.record(energies)
+    shown = record(rows)
+    trained = trainer.record(energies)
     model = replace(model, provenance={
-        "label_source": data.dataset.method, "command": args.command, "training": record,
-        "labels": {name: int(n) for name, n in zip(*origins, strict=True)}, "errors": shown,
+        "label_source": data.dataset.method, "command": args.command, "training": trained,
+        "labels": data.dataset.count_of_origin, "errors": shown,
         "label_settings": {"partition": data.dataset.partition, **data.dataset.settings},
         "versions": versions() | dict(data.dataset.versions),
     })
@@ -105,11 +102,11 @@ def train_gradients(
     if moved := files.set_aside():
         print(moved)
     write_bundle(output, model)
-    lines = [args.command, trainer.plan, *record["steps"], f"held out: {data.held_out}"]
+    lines = [args.command, trainer.plan, *trained["steps"], f"held out: {data.held_out}"]
     lines += quantities(rows, indent="")
     write_text(files["-train.log"], "\n".join(lines) + "\n")
     write_json(files["-train.json"], {
-        "command": args.command, **asked, "training": record, "held_out": data.held_out,
+        "command": args.command, **asked, "training": trained, "held_out": data.held_out,
         "seconds": {step.stage: step.seconds for step in trainer.steps}, "errors": shown,
         "versions": versions(),
     })

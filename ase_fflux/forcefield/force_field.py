@@ -156,6 +156,19 @@ class ForceField:
             self.patterns, numbers, positions, cell, pbc, distance, explicit=explicit
         )
 
+    def in_order(self, numbers) -> topology.Assignment:
+        """The assignment of one molecule whose atoms stand in the order of the only model.
+
+        Raises
+        ------
+        TopologyError
+            Atomic numbers (N,) that are not those of the model.
+        """
+        (model,) = self.models
+        return self.match(
+            model.reference_geometry, numbers, explicit=[list(range(len(numbers)))]
+        )
+
     def flops(self, with_moments: bool) -> int:
         """Operations that a molecule of the first model takes at least, see `Pack.flops`.
 

@@ -331,9 +331,7 @@ def write_models(folder: Path, model: MoleculeModel, molecule_file: str) -> list
         atom, gp = process.atom, process.gp
         label = f"{model.symbols[atom]}{atom + 1}"
         for i, name in enumerate(process.properties):
-            single = GaussianProcess(
-                gp.inputs, gp.kernel, gp.mean[i:i + 1], gp.weights[i:i + 1], gp.noise
-            )
+            single = gp.single(i)
             names.append(f"{system}_{name}_{label}.model")
             write_model(folder / names[-1], AtomModel(
                 system, label, atom, model.symbols[atom], name,

@@ -188,6 +188,12 @@ class Dataset:
         """Highest rank of the moments, -1 where there are none."""
         return rank_of(self.moments)
 
+    @property
+    def count_of_origin(self) -> dict[str, int]:
+        """How many labels there are of each origin."""
+        names, counts = np.unique(self.origins, return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
     def select(self, index) -> "Dataset":
         """Labels chosen by a slice, an integer array or a boolean mask."""
         return replace(self, **{

@@ -98,6 +98,12 @@ class GaussianProcess:
                 value += 2.0 * np.einsum("nm,nm->m", fall, along)
         return values
 
+    def single(self, i: int) -> "GaussianProcess":
+        """That of one property, of weights on values."""
+        return GaussianProcess(
+            self.inputs, self.kernel, self.mean[i:i + 1], self.weights[i:i + 1], self.noise
+        )
+
     def targets(self) -> np.ndarray:
         """Training targets (P, n), recovered from the weights: y = m + (K + noise I) w.
 

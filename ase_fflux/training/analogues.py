@@ -109,9 +109,7 @@ def _minimum(model: MoleculeModel) -> np.ndarray:
     """Minimum (N, 3) of a model near its reference geometry (bohr)."""
     forcefield, shape = ForceField([model]), model.reference_geometry.shape
     numbers = symbols2numbers(list(model.symbols))
-    assignment = forcefield.match(
-        model.reference_geometry, numbers, explicit=[list(range(len(numbers)))]
-    )
+    assignment = forcefield.in_order(numbers)
 
     def energy(x):
         found = forcefield.evaluate(x.reshape(shape), numbers, assignment=assignment)

@@ -15,7 +15,7 @@ from ase_fflux.base.text import counted
 from ase_fflux.base.units import BOHR
 from ase_fflux.labels.dataset import Dataset
 from ase_fflux.model.frames import features
-from ase_fflux.model.molecule import ENERGY, MoleculeModel
+from ase_fflux.model.molecule import ENERGY
 
 FEWEST = 10
 """Training points below which nothing is trained."""
@@ -109,14 +109,6 @@ class TrainingData:
             if self.dataset is None and self.reference is not None:
                 found += _far_geometry(data, self.reference)
         return found
-
-    def model(self, name: str, processes: tuple) -> MoleculeModel:
-        """The model of the whole molecule."""
-        return MoleculeModel(
-            name=name, symbols=tuple(self.reference.get_chemical_symbols()), alf=self.alf,
-            processes=processes, reference_geometry=self.reference.positions / BOHR,
-            geometries=None if self.dataset is None else self.dataset.geometries,
-        )
 
 
 def split(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -206,17 +206,18 @@ def equivalent_atoms(
 
 
 def molecule_model(
-    dataset: Dataset, name: str, alf: np.ndarray, reference_geometry: np.ndarray,
+    name: str, symbols: Sequence[str], alf: np.ndarray, reference_geometry: np.ndarray,
     jobs: Sequence[Job], results: Mapping[str, TrainingResult],
+    geometries: np.ndarray | None = None,
 ) -> MoleculeModel:
     """The model of a molecule from its trained processes.
 
     Parameters
     ----------
-    dataset : Dataset
-        Labels.
     name : str
         Name of the molecule.
+    symbols : sequence of str
+        Elements of the N atoms.
     alf : (N, 3) int array
         Local frames.
     reference_geometry : (N, 3) array
@@ -225,16 +226,18 @@ def molecule_model(
         Those of `molecule_jobs`.
     results : mapping of str to TrainingResult
         By name of the job.
+    geometries : (n, N, 3) array, optional
+        Of the labels (bohr).
     """
     return MoleculeModel(
         name=name,
-        symbols=dataset.symbols,
+        symbols=tuple(symbols),
         alf=np.asarray(alf),
         processes=tuple(
             AtomProcess(job.atom, job.properties, results[job.name].process) for job in jobs
         ),
         reference_geometry=np.asarray(reference_geometry),
-        geometries=dataset.geometries,
+        geometries=geometries,
     )
 
 

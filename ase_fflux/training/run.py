@@ -18,11 +18,10 @@ from ase_fflux.formats.model_directory import foreign_file, write_model_director
 from ase_fflux.formats.model_file import write_model
 from ase_fflux.learn.gp.settings import TrainingSettings
 from ase_fflux.learn.gp.training import TrainingResult
-from ase_fflux.model.molecule import AtomProcess, MoleculeModel
-from ase_fflux.model.process import GaussianProcess
+from ase_fflux.model.molecule import MoleculeModel
 from ase_fflux.training.data import TrainingData
 from ase_fflux.training.jobs import Job
-from ase_fflux.training.molecule import AtomTargets, atom_jobs, equivalent_atoms
+from ase_fflux.training.molecule import AtomTargets, atom_jobs, equivalent_atoms, molecule_model
 
 RECORD = "train.json"
 """What a working folder belongs to."""
@@ -187,11 +186,12 @@ def molecule(
     data: TrainingData, name: str, jobs: Sequence[Job], results: Mapping[str, TrainingResult]
 ) -> MoleculeModel | None:
     """The model of the whole molecule, None if something of it is missing."""
-    if data.incomplete:
+    if data.incomplete or data.reference is None:
         return None
-    return data.model(name, tuple(
-        AtomProcess(job.atom, job.properties, results[job.name].process) for job in jobs
-    ))
+    return molecule_model(
+        name, data.reference.get_chemical_symbols(), data.alf, data.reference.positions / BOHR,
+        jobs, results, None if data.dataset is None else data.dataset.geometries,
+    )
 
 
 def write_models(
@@ -221,9 +221,7 @@ def write_models(
     for job in jobs:
         atom, gp = atoms[job.atom], results[job.name].process
         for i, name in enumerate(job.properties):
-            single = GaussianProcess(
-                gp.inputs, gp.kernel, gp.mean[i : i + 1], gp.weights[i : i + 1], gp.noise
-            )
+            single = gp.single(i)
             write_model(output / f"{system}_{name}_{atom.label}.model", AtomModel(
                 system, atom.label, atom.atom, atom.element, name, atom.alf, data.n_atoms, single,
                 single.targets()[0],

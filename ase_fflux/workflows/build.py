@@ -18,6 +18,7 @@ from ase_fflux.assess.validate import (
     MinimumErrors,
     held_out_errors,
     minimum_errors,
+    record,
     table,
 )
 from ase_fflux.base.errors import FFLUXError, GeometryError
@@ -168,7 +169,7 @@ def build(
         say(text)
     trained = _from_gradients if isinstance(training, JointTraining) else _from_energies
     test = labels.test(progress)
-    dataset, model, record, curve = trained(
+    dataset, model, steps, curve = trained(
         labels, reference, output.stem, settings, training, test, around, progress, say, prior
     )
     errors = held_out_errors(model, test)
@@ -185,12 +186,9 @@ def build(
         "command": command,
         "settings": asdict(settings),
         "conformers": made_by or "as given",
-        "training": record,
-        "labels": {name: int(n) for name, n in
-                   zip(*np.unique(dataset.origins, return_counts=True), strict=True)},
-        "errors": {
-            name: {"value": value, "unit": unit} for name, value, unit in table(errors, at_minima)
-        },
+        "training": steps,
+        "labels": dataset.count_of_origin,
+        "errors": record(table(errors, at_minima)),
         "learning_curve": None if curve is None else asdict(curve),
         "versions": versions() | dict(dataset.versions),
     })
@@ -337,7 +335,9 @@ def _from_energies(
             jobs, folder=labels.folder / "models",
             on_finished=lambda job, result, restored: advance(1),
         )
-    model = molecule_model(dataset, name, alf, reference, jobs, results)
+    model = molecule_model(
+        name, dataset.symbols, alf, reference, jobs, results, dataset.geometries
+    )
     return dataset, model, training_record(training, jobs, results), None
 
 

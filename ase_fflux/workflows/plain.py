@@ -211,9 +211,7 @@ class _Source:
     def __init__(self, model: MoleculeModel):
         self.forcefield = ForceField([model])
         self.numbers = Atoms(model.symbols).numbers
-        self.assignment = self.forcefield.match(
-            model.reference_geometry, self.numbers, explicit=[list(range(len(self.numbers)))]
-        )
+        self.assignment = self.forcefield.in_order(self.numbers)
 
     def evaluate(self, positions):
         return self.forcefield.evaluate(positions, self.numbers, assignment=self.assignment)

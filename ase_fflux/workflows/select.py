@@ -170,9 +170,7 @@ def process_of_model(model: MoleculeModel, frames: Sequence[Atoms]) -> Process:
         forcefield.evaluate(x, numbers, assignment=assignment).energy for x in geometries
     ])
     reference = forcefield.evaluate(
-        model.reference_geometry, numbers[order], assignment=forcefield.match(
-            model.reference_geometry, numbers[order], explicit=[list(range(len(order)))]
-        ),
+        model.reference_geometry, numbers[order], assignment=forcefield.in_order(numbers[order])
     ).energy
     shared: Shared = model.shared
     data = joint_data(

@@ -86,7 +86,9 @@ def large():
 @pytest.fixture(scope="module", params=["shared", "separate"])
 def model(dataset, request):
     jobs = molecule_jobs(dataset, ALF, SETTINGS, request.param)
-    return molecule_model(dataset, "made-up", ALF, REFERENCE, jobs, run_jobs(jobs))
+    return molecule_model(
+        "made-up", dataset.symbols, ALF, REFERENCE, jobs, run_jobs(jobs), dataset.geometries
+    )
 
 
 def test_local_moments_do_not_turn_with_the_molecule(dataset):
