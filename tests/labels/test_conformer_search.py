@@ -74,7 +74,7 @@ def test_cyclohexane_by_puckers(source, cyclohexane, without_rdkit, monkeypatch)
         conformer_search, "molecular_dynamics",
         lambda *args, **kwargs: iter(lambda: cyclohexane.copy(), None),
     )
-    found = search_conformers(cyclohexane, source, Search(patience=8))
+    found = search_conformers(cyclohexane, source, Search(patience=4))
     assert found.made_by == "GFN2-xTB dynamics at 1000 K"
     assert found.energies == pytest.approx([0, 22.5], abs=0.3)
 
