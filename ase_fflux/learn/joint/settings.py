@@ -104,7 +104,7 @@ class JointSettings:
 
     def stages(self, labels: int) -> list[tuple[int, int]]:
         """Sizes and evaluations of the source and the rungs of a set of so many labels."""
-        found = []
+        found: list[tuple[int, int]] = []
         for size, evaluations in zip(self.sizes, self.evaluations, strict=True):
             if found and size > LARGE and 2 * size > labels:
                 break
