@@ -35,10 +35,7 @@ written), 2 error, 130 interrupted.
 
 def add_parser(subparsers) -> None:
     """Add the verb's arguments."""
-    parser = subparsers.add_parser(
-        "ts", description=_DESCRIPTION, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = subparsers.add_parser("ts", description=_DESCRIPTION, epilog=_EPILOG)
     options.add_geometry(parser)
     options.add_model(parser)
     options.add_output(parser, "-ts")
@@ -74,9 +71,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"saddle point from {description}, model {' '.join(args.model)}")
     systems.print_expected_errors(atoms.calc)
 
-    with files.held(args.command):
-        if moved := files.set_aside():
-            print(moved)
+    with files.made_anew(args.command):
         found = saddle_to_files(
             atoms, files, fmax=args.fmax, steps=args.steps, cartesian=args.cartesian,
             uncertainty=args.uncertainty, about=options.about(args, atoms.calc), watch=stepwise,
