@@ -175,7 +175,7 @@ def test_ctrl_c():
         for _ in range(4):
             process.send_signal(signal.SIGINT)
             try:
-                out, _ = process.communicate(timeout=60)
+                out, _ = process.communicate(timeout=300)
                 break
             except subprocess.TimeoutExpired:
                 continue
