@@ -65,6 +65,7 @@ def add_parser(subparsers) -> None:
     )
     options.add_reading(run)
     options.add_between(parser)
+    options.add_json(parser)
     parser.set_defaults(min_coverage=None, on_low_coverage="ignore")
 
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         return
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError, ModelError
-    from ase_fflux.base.outputs import OutputFiles, record_run
+    from ase_fflux.base.outputs import OutputFiles, record_run, versions
     from ase_fflux.formats import bundle, load_molecule, model_directory
     from ase_fflux.formats.locate import find_model
 
@@ -125,6 +126,12 @@ def run(args: argparse.Namespace) -> None:
     read = source.glob("*.model") if to_bundle else [source]
     before = sum(p.stat().st_size for p in read)
     after = sum(p.stat().st_size for p in written)
+    args.summary = {
+        "command": args.command, "model": model.name, "atoms": len(model.symbols),
+        "properties": properties, "size_before": {"value": before, "unit": "B"},
+        "size": {"value": after, "unit": "B"}, "files": [str(p) for p in written],
+        "versions": versions(),
+    }
     print(f"wrote {what}, {_size(after)} (from {source}, {_size(before)})")
 
 
@@ -134,7 +141,7 @@ def _write_run_directory(args: argparse.Namespace) -> None:
 
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import FFLUXError
-    from ase_fflux.base.outputs import OutputFiles, record_run
+    from ase_fflux.base.outputs import OutputFiles, record_run, versions
     from ase_fflux.base.store import replacing
     from ase_fflux.forcefield import ForceField
     from ase_fflux.formats.dl_poly import is_run_directory
@@ -174,8 +181,14 @@ def _write_run_directory(args: argparse.Namespace) -> None:
             if full:
                 print(files.set_aside())
         record_run(output)
+    reordered = bool((order != np.arange(len(order))).any())
+    args.summary = {
+        "command": args.command, "models": [model.name for model in forcefield.models],
+        "atoms": len(order), "reordered": reordered, "files": sorted(map(str, output.iterdir())),
+        "versions": versions(),
+    }
     print(f"{description}: wrote {len(written)} files in {output}")
-    if (order != np.arange(len(order))).any():
+    if reordered:
         print("atoms of CONFIG are in another order: molecule after molecule, as the models' atoms")
     if names := [model.name for model in forcefield.models if model.charge is not None]:
         print(

@@ -1,6 +1,13 @@
 """Arguments that say how a data set of another program is read."""
 
+from __future__ import annotations
+
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase_fflux.labels.label import Dataset
 
 _KEYS = "energy_key", "forces_key", "energy_unit", "length_unit", "isolated", "molecule"
 
@@ -36,6 +43,20 @@ def reading_of(args: argparse.Namespace) -> dict:
     """Options of `read_foreign` that were given."""
     found = {name: getattr(args, name) for name in (*_KEYS, "format", "vacuum")}
     return {name: value for name, value in found.items() if value}
+
+
+def summary_of(args: argparse.Namespace, path: Path, dataset: Dataset) -> dict:
+    """What stands in a file of labels that was written, for ``--json``."""
+    from ase_fflux.base.outputs import versions
+
+    return {
+        "command": args.command, "labels": len(dataset),
+        "molecule": "".join(dataset.symbols), "method": dataset.method,
+        "partition": dataset.partition or None, "gradients": dataset.gradients is not None,
+        "atomic_energies": dataset.atomic_energies is not None,
+        "rank_of_moments": dataset.rank if dataset.rank >= 0 else None,
+        "files": [str(path)], "versions": versions(),
+    }
 
 
 def _isolated(text: str) -> dict[str, float]:

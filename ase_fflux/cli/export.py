@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ase_fflux.cli import options
+
 _DESCRIPTION = """\
 Write the labels of DATA, a label file or a data set of another program, for programs that learn
 total energies and forces:
@@ -33,6 +35,7 @@ def add_parser(subparsers) -> None:
         help="names of energies and forces in NAME.xyz; newer MACE wants REF_energy,REF_forces "
         "(default: energy,forces)")
     add_reading(parser)
+    options.add_json(parser)
 
 
 def _keys(text: str) -> tuple[str, str]:
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     """Read, write and count."""
     from ase_fflux.base.errors import FFLUXError
     from ase_fflux.base.outputs import OutputFiles, record_run
-    from ase_fflux.cli.data_options import reading_of
+    from ase_fflux.cli.data_options import reading_of, summary_of
     from ase_fflux.labels.export import write_extxyz, write_sgdml
     from ase_fflux.labels.importers.any_file import read_any
 
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             write_extxyz(path, dataset, *args.keys)
         record_run(path)
+    args.summary = summary_of(args, path, dataset)
     forces = "with" if dataset.gradients is not None else "without"
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({dataset.method}), "
           f"{forces} forces")

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ase_fflux.cli import options
+
 _DESCRIPTION = """\
 Make a label file of AIMAll's output: DATA is a point directory (.int files with .wfn or .sum, as
 ichor keeps them) or holds many. Atomic energies and moments to rank 4 are AIMAll's own numbers;
@@ -60,14 +62,14 @@ def add_parser(subparsers) -> None:
         "--method", metavar="M", help="functional of wave functions, or HF (default: as they say)"
     )
     add_reading(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, write and count."""
     from ase_fflux.base.errors import LabelError
     from ase_fflux.base.outputs import OutputFiles, record_run
-    from ase_fflux.cli.data_options import reading_of
-    from ase_fflux.cli.options import prefix_of
+    from ase_fflux.cli.data_options import reading_of, summary_of
     from ase_fflux.labels.dataset import append_labels
     from ase_fflux.labels.importers.aimall import has_atoms, read_aimall
     from ase_fflux.labels.importers.foreign import read_foreign
@@ -103,11 +105,12 @@ def run(args: argparse.Namespace) -> None:
         if args.partition or args.method:
             raise LabelError("--partition and --method are for wave functions, not for data sets")
         dataset = read_foreign(sources, **reading)
-    path = Path(prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
+    path = Path(options.prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
     with files.made_anew(args.command):
         append_labels(path, labels_of(dataset), dataset.origins)
         record_run(path)
+    args.summary = summary_of(args, path, dataset)
     what = [dataset.method, *([dataset.partition] if dataset.partition else [])]
     moments = f"moments to rank {dataset.rank}" if dataset.rank >= 0 else "no moments"
     print(f"{path}: {len(dataset)} labels of {''.join(dataset.symbols)} ({', '.join(what)}), "

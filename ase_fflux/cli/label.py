@@ -86,6 +86,7 @@ def add_parser(subparsers) -> None:
     add("--workers", type=options.natural, metavar="N",
         help="processes of one thread each (default: as many as cores)")
     options.add_scheduler(parser, "label")
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import LabelError
     from ase_fflux.base.machine import cores
-    from ase_fflux.base.outputs import record_run
+    from ase_fflux.base.outputs import record_run, versions
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.dataset import count_labels
     from ase_fflux.workflows.labelling import label_geometries
@@ -114,6 +115,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"\ninterrupted; {count_labels(path)} labels are kept in {path}: the same command "
               "goes on from there")
         return 130
+    args.summary = {
+        "command": args.command, "labelled": found.labelled, "labelled_before": found.before,
+        "rejected": found.rejected, "method": source.method,
+        "partition": source.partition or None, "files": [str(path)], "versions": versions(),
+    }
     for reason in found.rejected:
         print(f"rejected: {reason}")
     print(f"{path}: {found.labelled} labels added, {found.before} were there, "

@@ -57,6 +57,16 @@ def test_there_and_back(work, model, capsys):
         np.testing.assert_allclose(b.gp.predict(x), a.gp.predict(x), rtol=0, atol=1e-12)
 
 
+def test_summary(work, capsys):
+    assert main(["convert", "my.fflux", "models", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["atoms"], found["properties"]) == ("water", 3, 6)
+    assert sorted(found["files"]) == sorted(map(str, Path("models").iterdir()))
+    assert found["size"] == {
+        "value": sum(Path(file).stat().st_size for file in found["files"]), "unit": "B"
+    }
+
+
 def test_bundled_name_into_an_empty_directory(work):
     (work / "new").mkdir()
     assert main(["convert", "water", "new"]) == 0

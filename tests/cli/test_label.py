@@ -1,5 +1,6 @@
 """``fflux label`` and ``fflux import``."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,18 @@ def test_label_with_pyscf(tmp_path, monkeypatch, capsys):
     assert "1 labels added, 0 were there, 0 geometries rejected" in capsys.readouterr().out
 
 
-def test_label_with_gfn2(tmp_path, monkeypatch):
+def test_label_with_gfn2(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
     monkeypatch.chdir(tmp_path)
     write("w.xyz", molecule("H2O"))
     assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--workers", "1"]) == 0
     assert read_dataset("l.xyz").method == "GFN2-xTB"
     assert main(["label", "w.xyz", "--reference", "gfn2", "--basis", "x"]) == 2
+    capsys.readouterr()
+    assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["labelled"], found["labelled_before"], found["rejected"]) == (0, 1, [])
+    assert (found["method"], found["files"]) == ("GFN2-xTB", ["l.xyz"])
     # what was run stands beside the labels, for each of the commands that made them
     assert main(["label", "--config", "l.xyz.settings.toml"]) == 0
     assert Path("l.xyz.settings.toml.~1~").exists()

@@ -162,8 +162,11 @@ def test_a_directory_for_the_published_engine_and_back(capsys):
     box = read("box.xyz")
     order = np.random.default_rng(1).permutation(len(box))
     write("shuffled.xyz", box[order])
-    for _ in range(2):
-        assert main(["convert", "shuffled.xyz", "run", "--model", "methyl.toml"]) == 0
+    convert = ["convert", "shuffled.xyz", "run", "--model", "methyl.toml"]
+    assert main([*convert, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["reordered"] and made["atoms"] == len(box) and "run/FIELD" in made["files"]
+    assert main(convert) == 0
     out = capsys.readouterr().out
     assert "atoms of CONFIG are in another order" in out
     assert "kept the earlier output as run.~1~" in out

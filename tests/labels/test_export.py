@@ -1,5 +1,6 @@
 """Labels written for other programs, and read back."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +99,21 @@ def test_the_commands(tmp_path, monkeypatch, labels, capsys):
     assert "back.xyz: 20 labels of COHH (toy), no moments, with gradients" in \
         capsys.readouterr().out
     same(read_dataset("back.xyz"), labels)
+
+
+def test_summaries_of_the_commands(tmp_path, monkeypatch, labels, capsys):
+    monkeypatch.chdir(tmp_path)
+    append_labels(tmp_path / "labels.xyz", labels_of(labels), labels.origins)
+    made = []
+    for command in ("export labels.xyz -o data.npz", "import data.npz -o back.xyz"):
+        assert main([*command.split(), "--json"]) == 0
+        made.append(json.loads(capsys.readouterr().out))
+        assert made[-1]["command"] == f"fflux {command} --json"
+    assert [found["files"] for found in made] == [["data.npz"], ["back.xyz"]]
+    for found in made:
+        assert (found["labels"], found["molecule"], found["gradients"]) == (20, "COHH", True)
+    assert made[1]["rank_of_moments"] is None and not made[1]["atomic_energies"]
+
     assert main("export labels.xyz -o data.xyz --keys REF_energy,REF_forces".split()) == 0
     assert "REF_forces" in (tmp_path / "data.xyz").read_text()
     for options, message in (
