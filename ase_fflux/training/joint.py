@@ -47,6 +47,8 @@ SHARE = 0.5
 
 _SEARCH = 5.0
 """Operations of the likelihood with its gradient, relative to a solution of the same labels."""
+_SEARCH_MEMORY = 3.0
+"""Memory of the likelihood with its gradient, relative to a solution of the same labels."""
 _NOISE = "variance", "energy_noise", "gradient_noise", "total_noise"
 
 
@@ -191,18 +193,26 @@ class JointTrainer:
         )
 
     @property
+    def search(self) -> JointSettings:
+        """How hyperparameters are searched: as asked for, on what memory holds."""
+        def fits(size):
+            source = self.data.select(np.arange(min(size, len(self.data))))
+            return _SEARCH_MEMORY * solution_cost(source).memory <= 1e9 * self.memory
+
+        return self.training.energies.within(fits)
+
+    @property
     def seconds(self) -> float:
         """A rough time of the search and of one solution; without the moments."""
         total = solution_cost(self.data).seconds(self.threads)
-        for size, evaluations in self.training.energies.budget(len(self.data)):
+        for size, evaluations in self.search.budget(len(self.data)):
             source = self.data.select(np.arange(size))
             total += _SEARCH * evaluations * solution_cost(source).seconds(1)
         return total
 
     def hyperparameters(self, progress=silent) -> Hyperparameters:
         """Those of the energies, found or read from the folder."""
-        settings = self.training.energies
-        d = self._observed
+        search, d = self.search, self._observed
         trained_on = fingerprint(
             d.geometries.reshape(len(d), -1),
             np.hstack([
@@ -214,7 +224,7 @@ class JointTrainer:
         )
         path = None if self.folder is None else self.folder / "energies.npz"
         known = None if path is None else _read(path, trained_on)
-        total = sum(evaluations for _, evaluations in settings.budget(len(d)))
+        total = sum(evaluations for _, evaluations in search.budget(len(d)))
         with progress("training energies", total) as advance:
             done = 0
 
@@ -226,10 +236,10 @@ class JointTrainer:
             if known is None:
                 scales = self._scales() if len(d) < self._few else None
                 if scales is None:
-                    known = find_hyperparameters(self.data, settings, self.threads, on_step)
+                    known = find_hyperparameters(self.data, search, self.threads, on_step)
                 else:
                     known = seeded_hyperparameters(
-                        self.data, settings, *scales, self.threads, on_step
+                        self.data, search, *scales, self.threads, on_step
                     )
                 if self.prior is not None and self.prior.analogue is not None:
                     self._check_analogue(self.prior, known[1])

@@ -201,6 +201,16 @@ def test_plan_has_the_sizes(trainer):
     assert " GB of memory, about 1 s on " in trainer.plan
 
 
+def test_rungs_that_memory_does_not_hold_are_left_out(labels, minimum):
+    """The search on 130 labels takes more than the solution of as many, for which memory is."""
+    settings = replace(SEARCH, sizes=(10, 130), evaluations=(20, 5))
+    sizes = []
+    for memory in (1.0, 1e-3):
+        training = replace(TRAINING, energies=settings, memory=memory)
+        sizes.append(JointTrainer(labels, minimum, training).search.sizes)
+    assert sizes == [(10, 130), (10,)]
+
+
 def test_record_is_plain_json_without_times(trainer, energies):
     record = trainer.record(energies)
     assert json.loads(json.dumps(record)) == json.loads(json.dumps(record, default=str))

@@ -1,6 +1,7 @@
 """What a joint training is asked for."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -101,6 +102,15 @@ class JointSettings:
         """Noise of atomic energies that the search starts from, once each."""
         low = max(TIGHT, self.least_energy_noise)
         return (self.energy_noise, low) if low < self.energy_noise else (self.energy_noise,)
+
+    def within(self, fits: Callable[[int], bool]) -> "JointSettings":
+        """Without the rungs above `LARGE` labels of which fits(labels) is false."""
+        kept = [
+            (size, n) for k, (size, n) in enumerate(zip(self.sizes, self.evaluations, strict=True))
+            if k == 0 or size <= LARGE or fits(size)
+        ]
+        sizes, evaluations = zip(*kept, strict=True)
+        return replace(self, sizes=sizes, evaluations=evaluations)
 
     def stages(self, labels: int) -> list[tuple[int, int]]:
         """Sizes and evaluations of the source and the rungs of a set of so many labels."""

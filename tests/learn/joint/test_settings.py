@@ -60,3 +60,11 @@ def test_rungs_are_climbed_as_far_as_the_set_goes(labels, sizes):
     assert replace(settings, transfer=False).budget(labels) == [(sizes[-1], 120)]
     # a source is searched, however large
     assert JointSettings(sizes=(400,), evaluations=(9,)).stages(500) == [(400, 9)]
+
+
+def test_large_rungs_may_be_left_out():
+    settings = JointSettings()
+    assert settings.within(lambda size: True) == settings
+    without = settings.within(lambda size: False)
+    assert without.sizes == (30, 60, 120) and without.evaluations == (60, 20, 8)
+    assert JointSettings(sizes=(400,), evaluations=(9,)).within(lambda size: False).sizes == (400,)
