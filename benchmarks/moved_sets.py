@@ -104,7 +104,9 @@ def rows(chosen: argparse.Namespace, done: list[dict]):
     cheap, most = process.trainer.dataset, max(chosen.labels)
     minimum = known.minima[0].atoms
     for seed in range(chosen.seeds):
-        if any(r["seed"] == seed for r in done):
+        there = {r["labels"] for r in done if r["seed"] == seed}
+        wanted = [n for n in chosen.labels if n not in there]
+        if not wanted:
             continue
         rng = np.random.default_rng(seed)
         places = np.sort(rng.permutation(POOL)[: POOL // 2])
@@ -120,7 +122,7 @@ def rows(chosen: argparse.Namespace, done: list[dict]):
         }
         found = []
         for kind in SETS:
-            for n in chosen.labels:
+            for n in wanted:
                 some = sets[kind][:n]
                 solved = dear.solve(process.hyperparameters, some)
                 model = dear.model(known.name, solved, [], some)
@@ -158,7 +160,7 @@ def table(done: list[dict]) -> list[str]:
                 own = [r["own"] for r in some if r["own"] is not None]
                 cells = [program, str(n), kind]
                 for values in ([r["test"] for r in some], own):
-                    cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else "")
+                    cells.append(f"{np.mean(values):.2g} ± {np.std(values):.1g}" if values else "")
                 lines.append("| " + " | ".join([*cells, str(len(some) - len(own))]) + " |")
     return lines
 
