@@ -107,6 +107,8 @@ def run(args: argparse.Namespace) -> None:
         dataset = read_foreign(sources, **reading)
     path = Path(options.prefix_of(args.output, folder.resolve().stem + "-labels.xyz"))
     files = OutputFiles(path, [""])
+    for source in sources:
+        files.require_apart(source)
     with files.made_anew(args.command):
         append_labels(path, labels_of(dataset), dataset.origins)
         record_run(path)

@@ -94,13 +94,14 @@ def run(args: argparse.Namespace) -> int:
     from ase_fflux.base.claims import held
     from ase_fflux.base.errors import LabelError
     from ase_fflux.base.machine import cores
-    from ase_fflux.base.outputs import record_run, versions
+    from ase_fflux.base.outputs import OutputFiles, record_run, versions
     from ase_fflux.formats.geometry import output_stem, read_frames
     from ase_fflux.labels.dataset import count_labels
     from ase_fflux.workflows.labelling import label_geometries
 
     frames = read_frames(args.geometry, args.format, vacuum=args.vacuum)
     path = Path(options.prefix_of(args.output, output_stem(args.geometry) + "-labels.xyz"))
+    OutputFiles(path, [""]).require_apart(args.geometry)
     source = source_of(args)
     if args.workers and args.scheduler:
         raise LabelError("--workers and --scheduler: a dask cluster has its own workers")

@@ -165,8 +165,10 @@ def _parsed(argv: list[str], verb: str | None) -> tuple[argparse.Namespace, list
 
 def _meant(word: str, known) -> str:
     """The word that was meant, for a message, if there is one like it."""
-    close = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    # dashes alone make short names alike
+    bare = {name.lstrip("-"): name for name in known}
+    close = difflib.get_close_matches(word.split("=")[0].lstrip("-"), bare, n=1, cutoff=0.5)
+    return f"; did you mean {bare[close[0]]}?" if close else ""
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser:

@@ -41,14 +41,14 @@ from ase_fflux.labels.checks import believe
 from ase_fflux.labels.extxyz import FrameText, frame_of, label_of
 from ase_fflux.labels.label import Dataset, Label, dataset_of, differs
 
-__all__ = ["Dataset", "Label", "append_labels", "count_labels", "read_dataset"]
+__all__ = ["Dataset", "Label", "append_labels", "count_labels", "cut_back", "read_dataset"]
 
 logger = logging.getLogger(__name__)
 
 def append_labels(path: str | Path, labels: Sequence[Label], origins: Sequence[str]) -> None:
     """Append labels to a file (created if need be); on return they are on the disk.
 
-    An incomplete frame at the end of the file, left by a killed run, is removed first.
+    An incomplete frame at the end of the file, left by a killed run, is removed first (`cut_back`).
 
     Parameters
     ----------
@@ -72,10 +72,7 @@ def append_labels(path: str | Path, labels: Sequence[Label], origins: Sequence[s
     if not text:
         return
     if path.exists():
-        _, end = _scan(path)
-        if end < path.stat().st_size:
-            logger.warning("%s: incomplete last frame removed", path)
-            os.truncate(path, end)
+        cut_back(path)
     first = labels[0]
     if path.exists() and path.stat().st_size:
         first, _ = next(_labels(path))
@@ -89,6 +86,29 @@ def append_labels(path: str | Path, labels: Sequence[Label], origins: Sequence[s
     with Appended(path) as file:
         file.add("".join(text))
     sync(path)
+
+
+def cut_back(path: str | Path) -> None:
+    """Remove an incomplete frame, left by a killed run, from the end of a label file.
+
+    Raises
+    ------
+    LabelError
+        If the file ends in something else, which stays.
+    """
+    path = Path(path)
+    _, end = _scan(path)
+    if end == path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        file.seek(end)
+        header, comment = file.readline(), file.readline()
+    ours = comment.startswith(_COMMENT) or _COMMENT.startswith(comment)
+    if not header.strip().isdigit() or not ours:
+        raise LabelError(f"{path} is no label file, or ends in what is no label: choose another "
+                         "output")
+    logger.warning("%s: incomplete last frame removed", path)
+    os.truncate(path, end)
 
 
 def count_labels(path: str | Path) -> int:
@@ -137,6 +157,9 @@ def read_dataset(path: str | Path) -> Dataset:
     believe(dataset, lambda label: f"{path}, frame {label + 1}")
     return dataset
 
+
+_COMMENT = b"Properties=species:S:1:pos:R:3"
+"""How the second line of a frame begins."""
 
 _DIGITS = 12
 """Bytes of a line with a number of atoms."""

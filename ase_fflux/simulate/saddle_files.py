@@ -160,11 +160,10 @@ def _look_around(run: SaddleRun, calculator, files, fmax, uncertainty, watch) ->
     saddle = run.search.atoms.copy()
     saddle.calc = calculator
     run.outside = _outside(saddle)
-    run.modes = vibrations(
-        saddle, watch=lambda jobs: watch(jobs, "displacing", 6 * len(saddle))
-    )
-    if len(run.imaginary):
-        write_animations(run.modes, files["-modes/"], len(run.imaginary))
+    modes = vibrations(saddle, watch=lambda jobs: watch(jobs, "displacing", 6 * len(saddle)))
+    if count := int((modes.wavenumbers < 0).sum()):
+        write_animations(modes, files["-modes/"], count)
+    run.modes = modes  # whoever has them finds their files
     if not run.is_saddle:
         return
     ends = [way_down(saddle, run.modes, sign, fmax=fmax) for sign in watch((1, -1), "descending")]

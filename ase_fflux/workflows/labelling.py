@@ -11,7 +11,7 @@ from ase import Atoms
 from ase_fflux.base.errors import LabelError
 from ase_fflux.base.outputs import silent
 from ase_fflux.base.units import BOHR
-from ase_fflux.labels.dataset import append_labels, count_labels, read_dataset
+from ase_fflux.labels.dataset import append_labels, count_labels, cut_back, read_dataset
 from ase_fflux.labels.label import UNKNOWN
 from ase_fflux.labels.labeller import Labeller
 from ase_fflux.labels.source import LabelSource, Rejected
@@ -87,6 +87,8 @@ def label_geometries(
 
 def _known(path: Path, atoms: Atoms, source: LabelSource) -> np.ndarray:
     """Geometries (n, N, 3) in bohr that a label file of this source has."""
+    if path.exists():
+        cut_back(path)
     if not path.exists() or not count_labels(path):
         return np.empty((0, len(atoms), 3))
     found = read_dataset(path)

@@ -39,6 +39,34 @@ def test_label_with_gfn2(tmp_path, monkeypatch, capsys):
     assert Path("l.xyz.settings.toml.~1~").exists()
 
 
+def test_a_file_that_is_no_label_file_is_no_output(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
+    monkeypatch.chdir(tmp_path)
+    write("w.traj", molecule("H2O"))
+    Path("n.traj").write_bytes(Path("w.traj").read_bytes())
+    before = Path("w.traj").read_bytes()
+    for output, said in (("w.traj", "the place of the input"), ("n.traj", "no label file")):
+        command = ["label", "w.traj", "--reference", "gfn2", "-o", output, "--workers", "1"]
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+        assert Path(output).read_bytes() == before
+
+
+def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
+    monkeypatch.chdir(tmp_path)
+    frames = [molecule("H2O") for _ in range(2)]
+    frames[1].positions[1] *= 1.01
+    write("w.xyz", frames)
+    command = ["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--workers", "1"]
+    assert main(command) == 0
+    whole = Path("l.xyz").read_bytes()
+    Path("l.xyz").write_bytes(whole[:-20])
+    assert main(command) == 0
+    assert "1 labels added, 1 were there" in capsys.readouterr().out
+    assert Path("l.xyz").read_bytes() == whole
+
+
 def test_import(tmp_path, monkeypatch, capsys, reference):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):

@@ -60,6 +60,7 @@ def test_wrong_usage(argv, capsys):
     (["1234"], "there is no verb '1234' ("),
     (["opt", "x.xyz", "--models", "y"], "--models y; did you mean --model? (`fflux opt --help`"),
     (["opt", "x.xyz", "--optimiser=bfgs"], "; did you mean --optimizer? (`fflux opt"),
+    (["label", "x.xyz", "--source", "y"], "--source y (`fflux label"),
     (["opt", "x.xyz", "y.xyz"], "unrecognized arguments: y.xyz (`fflux opt --help`"),
 ])
 def test_what_was_meant_is_said(argv, said, capsys):

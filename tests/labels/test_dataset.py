@@ -135,6 +135,19 @@ def test_killed_run_loses_no_complete_frame(tmp_path_factory, fraction):
     assert np.allclose(read_dataset(file).energies, [label.energy for label in labels], atol=1e-12)
 
 
+@pytest.mark.parametrize("content", [
+    b"- of UlmASE-Trajectory  \x03\x00",
+    b"3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0",
+    b"3\nwater without a newline at its end\nO 0 0 0",
+])
+def test_what_is_no_label_file_is_not_cut(tmp_path, content):
+    file = tmp_path / "other"
+    file.write_bytes(content)
+    with pytest.raises(LabelError, match="choose another output"):
+        append_labels(file, [make_label(0)], ["md"])
+    assert file.read_bytes() == content
+
+
 def test_appending_is_for_one_molecule_at_one_level(path):
     size = path.stat().st_size
     with pytest.raises(LabelError, match="holds made-up labels of OHH"):

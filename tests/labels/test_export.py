@@ -124,3 +124,5 @@ def test_summaries_of_the_commands(tmp_path, monkeypatch, labels, capsys):
         assert main(["export", *options.split()]) == 2
         assert message in capsys.readouterr().err
     assert is_label_file("labels.xyz")
+    assert main("import data.npz -o data.npz".split()) == 2
+    assert "would take the place of the input" in capsys.readouterr().err

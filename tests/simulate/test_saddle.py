@@ -217,8 +217,10 @@ def test_faults_and_interrupts_leave_what_there_is(work, capsys, monkeypatch):
     def lost(*args, **settings):
         raise GeometryError("it has lost its way")
 
-    monkeypatch.setattr(saddle_files, "way_down", interrupted)
-    assert main(["ts", "a.xyz", "--model", "p"]) == 130
+    for name in ("write_animations", "way_down"):
+        with monkeypatch.context() as patch:
+            patch.setattr(saddle_files, name, interrupted)
+            assert main(["ts", "a.xyz", "--model", "p"]) == 130
     assert "interrupted after" in capsys.readouterr().out
     assert json.loads(Path("a-ts.json").read_text())["interrupted"]
     monkeypatch.setattr(saddle_files, "way_down", lost)
