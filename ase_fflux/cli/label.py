@@ -105,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
     source = source_of(args)
     if args.workers and args.scheduler:
         raise LabelError("--workers and --scheduler: a dask cluster has its own workers")
+    about = {
+        "command": args.command, "method": source.method, "partition": source.partition or None,
+        "files": [str(path)], "versions": versions(),
+    }
     try:
         with held(path, args.command), options.dask_client(args.scheduler) as client:
             found = label_geometries(
@@ -113,13 +117,14 @@ def run(args: argparse.Namespace) -> int:
             )
             record_run(path)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; {count_labels(path)} labels are kept in {path}: the same command "
+        kept = count_labels(path)
+        args.summary = about | {"interrupted": True, "labels": kept}
+        print(f"\ninterrupted; {kept} labels are kept in {path}: the same command "
               "goes on from there")
         return 130
-    args.summary = {
-        "command": args.command, "labelled": found.labelled, "labelled_before": found.before,
-        "rejected": found.rejected, "method": source.method,
-        "partition": source.partition or None, "files": [str(path)], "versions": versions(),
+    args.summary = about | {
+        "interrupted": False, "labels": count_labels(path), "labelled": found.labelled,
+        "labelled_before": found.before, "rejected": found.rejected,
     }
     for reason in found.rejected:
         print(f"rejected: {reason}")

@@ -33,6 +33,7 @@ def test_label_with_gfn2(tmp_path, monkeypatch, capsys):
     assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["labelled"], found["labelled_before"], found["rejected"]) == (0, 1, [])
+    assert found["labels"] == 1 and not found["interrupted"]
     assert (found["method"], found["files"]) == ("GFN2-xTB", ["l.xyz"])
     # what was run stands beside the labels, for each of the commands that made them
     assert main(["label", "--config", "l.xyz.settings.toml"]) == 0
@@ -65,6 +66,20 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
     assert main(command) == 0
     assert "1 labels added, 1 were there" in capsys.readouterr().out
     assert Path("l.xyz").read_bytes() == whole
+
+
+def test_summary_of_an_interrupted_run(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tblite", reason="GFN2-xTB labels need tblite")
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ase_fflux.workflows.labelling.label_geometries", interrupted)
+    write("w.xyz", molecule("H2O"))
+    assert main(["label", "w.xyz", "--reference", "gfn2", "-o", "l.xyz", "--json"]) == 130
+    found = json.loads(capsys.readouterr().out)
+    assert found["interrupted"] and found["labels"] == 0
 
 
 def test_import(tmp_path, monkeypatch, capsys, reference):
