@@ -48,9 +48,7 @@ def main():
     model, test = load_molecule(args.bundle), read_dataset(args.folder / "test.xyz")
     test = test.select(np.unique(np.linspace(0, len(test) - 1, args.frames).astype(int)))
     forcefield, numbers = ForceField([model]), np.array(symbols2numbers(model.symbols))
-    assignment = forcefield.match(
-        test.geometries[0], numbers, explicit=[list(range(len(numbers)))]
-    )
+    assignment = forcefield.in_order(numbers)
     start = perf_counter()
     posteriors = Posteriors(forcefield)
     posteriors.uncertainty(test.geometries[0], numbers, assignment=assignment)

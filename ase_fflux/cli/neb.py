@@ -74,9 +74,7 @@ def run(args: argparse.Namespace) -> int:
     )
     check_ends(first, last)
     first.calc = systems.build_calculator(args)
-    first.get_forces()  # what does not fit the model is found before any file is touched
-    if args.uncertainty:
-        systems.first_uncertainty(first)
+    systems.require_fit(first, args.uncertainty)
     files = OutputFiles(options.output_prefix(args, "-neb"), SUFFIXES)
     for file in (args.geometry, args.end):
         files.require_apart(file)

@@ -84,12 +84,9 @@ def run(args: argparse.Namespace) -> int:
 
     require_asked(pressure=args.pressure)
     atoms, description = systems.system_of(args)
-    # what does not fit the model is found before any file is touched
-    atoms.get_forces()
+    systems.require_fit(atoms, args.uncertainty)
     if args.cell:
         require_cell(atoms)
-    if args.uncertainty:
-        systems.first_uncertainty(atoms)
     files = OutputFiles(options.output_prefix(args, "-opt"), SUFFIXES)
     files.require_apart(args.geometry)
     print(f"{description}, model {' '.join(args.model)}")

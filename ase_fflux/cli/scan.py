@@ -91,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
     first, last = args.range or (here, here + 360.0)
     values = np.linspace(first, last, args.points or (_POINTS if args.range else _TURN))
     atoms.calc = systems.build_calculator(args)
-    atoms.get_forces()  # what does not fit the model is found before any file is touched
-    if args.uncertainty:
-        systems.first_uncertainty(atoms)
+    systems.require_fit(atoms, args.uncertainty)
     points = scan(
         atoms, coordinate, values.tolist(), rigid=args.rigid, fmax=args.fmax, steps=args.steps
     )

@@ -185,6 +185,14 @@ def print_expected_errors(calculator) -> None:
         print(f"error bar of {name} (its test set): {', '.join(shown)}")
 
 
+def require_fit(atoms, uncertainty: bool) -> None:
+    """Evaluate once: what does not fit the model is found before any file is touched, and models
+    without the uncertainties that are asked for are as well."""
+    atoms.get_forces()
+    if uncertainty:
+        first_uncertainty(atoms)
+
+
 def first_uncertainty(atoms) -> None:
     """Have the calculator make what uncertainties need; fails where it cannot."""
     print("factorising the covariance of the training data", flush=True)

@@ -62,10 +62,7 @@ def run(args: argparse.Namespace) -> int:
     load_sella()
     atoms, description = systems.system_of(args)
     require_free(atoms)
-    # what does not fit the model is found before any file is touched
-    atoms.get_forces()
-    if args.uncertainty:
-        systems.first_uncertainty(atoms)
+    systems.require_fit(atoms, args.uncertainty)
     files = OutputFiles(options.output_prefix(args, "-ts"), SUFFIXES)
     files.require_apart(args.geometry)
     print(f"saddle point from {description}, model {' '.join(args.model)}")

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase_fflux.base.errors import FFLUXError, GeometryError
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.simulate.limits import require_isolated
-from ase_fflux.simulate.optimise import relaxation
+from ase_fflux.simulate.optimise import optimise
 from ase_fflux.simulate.scan import deviations_from
 from ase_fflux.topology.graphs import Graph, atom_label, atom_names, bonds
 
@@ -159,8 +159,7 @@ def minimum_path(
 def _relaxed(atoms: Atoms, calculator, fmax: float, name: str) -> Atoms:
     start = atoms.copy()
     start.calc = calculator
-    for step in relaxation(start, fmax=fmax / 2, steps=1000):  # noqa: B007
-        pass
+    step = optimise(start, fmax=fmax / 2, steps=1000).last
     if not step.converged:
         raise FFLUXError(
             f"the {name} end does not converge in 1000 steps (largest force {step.fmax:.2g} eV/A): "

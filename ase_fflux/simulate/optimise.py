@@ -15,7 +15,7 @@ from ase_fflux.simulate.steps import (
     Optimisation,
     Step,
     driven,
-    raise_after,
+    raise_with,
     record,
     require_finite,
 )
@@ -190,7 +190,7 @@ def optimise_to_files(
     }
     write_json(files[".json"], summary)
     if fault is not None:
-        raise_after(result, fault)
+        raise_with(f"after {result.steps} steps", fault)
     return result
 
 

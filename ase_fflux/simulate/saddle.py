@@ -14,8 +14,8 @@ from ase_fflux.base.errors import FFLUXError, GeometryError, words
 from ase_fflux.base.units import BOHR, KJ_PER_MOL
 from ase_fflux.simulate.coordinate import Coordinate
 from ase_fflux.simulate.limits import require_isolated, require_masses
-from ase_fflux.simulate.optimise import Step, relaxation
-from ase_fflux.simulate.steps import driven, require_finite
+from ase_fflux.simulate.optimise import optimise
+from ase_fflux.simulate.steps import Step, driven, require_finite
 from ase_fflux.simulate.vibrations.analysis import Vibrations, vibrations
 from ase_fflux.topology.graphs import Graph, bonds
 from ase_fflux.topology.isomorphism import mappings
@@ -185,11 +185,12 @@ def way_down(
     length = DISPLACEMENT / np.linalg.norm(mode, axis=1).max()
     start.positions += sign * length * mode
     threshold = min(fmax, _DOWNHILL * length * abs(modes.force_constants[0]))
-    for step in relaxation(start, fmax=threshold, steps=steps):  # noqa: B007  the last one counts
-        pass
-    bottom = step.atoms.copy()
+    found = optimise(start, fmax=threshold, steps=steps)
+    bottom = found.atoms.copy()
     bottom.calc = saddle.calc
-    return End(step.atoms, step.energy, step.converged, step.index, vibrations(bottom))
+    return End(
+        found.atoms, found.last.energy, found.converged, found.steps, vibrations(bottom)
+    )
 
 
 RELATIONS = {

@@ -21,7 +21,7 @@ from ase_fflux.simulate.saddle import (
     way_down,
 )
 from ase_fflux.simulate.scan import deviations_from
-from ase_fflux.simulate.steps import Optimisation, record
+from ase_fflux.simulate.steps import Optimisation, raise_with, record
 from ase_fflux.simulate.trajectory import write_last
 from ase_fflux.simulate.vibrations.analysis import Vibrations, vibrations
 from ase_fflux.simulate.vibrations.files import FRAMES, write_animations
@@ -47,6 +47,8 @@ class SaddleRun:
         Of the ways down, the lower first; none unless there is one imaginary mode.
     outside : str or None
         The atom that is farthest outside of the training data there and its coverage, in words.
+    relation : str or None
+        How the minima belong together (`RELATIONS`), None where they are not known.
     deviations : (2,) array or None
         Standard deviations of the ends' energies from that of the saddle point (kJ/mol).
     interrupted : bool
@@ -56,6 +58,7 @@ class SaddleRun:
     modes: Vibrations | None = None
     ends: list[End] = field(default_factory=list)
     outside: str | None = None
+    relation: str | None = None
     deviations: np.ndarray | None = None
     interrupted: bool = False
 
@@ -74,11 +77,6 @@ class SaddleRun:
     def complete(self) -> bool:
         """Whether it is a saddle point whose two minima are known."""
         return self.is_saddle and len(self.ends) == 2 and all(e.is_minimum for e in self.ends)
-
-    @property
-    def relation(self) -> str | None:
-        """How the minima belong together (`RELATIONS`), None where they are not known."""
-        return relation(*(end.atoms for end in self.ends)) if self.complete else None
 
 
 def _unwatched(items: Iterable, description: str, *args, **kwargs) -> Iterable:
@@ -124,14 +122,14 @@ def saddle_to_files(
         lambda found: watch(found, "searching", None, "steps", told),
     )
     run = SaddleRun(search, interrupted=search.interrupted)
-    after = f"after {search.steps} steps"
+    where = f"after {search.steps} steps"
     if fault is None and search.converged:
         try:
             _look_around(run, atoms.calc, files, fmax, uncertainty, watch)
         except KeyboardInterrupt:
             run.interrupted = True
         except FFLUXError as error:
-            fault, after = error, "around the saddle point"
+            fault, where = error, "around the saddle point"
     write_json(files[".json"], {
         **(about or {}),
         "versions": versions() | {"sella": version_of("sella")},
@@ -151,7 +149,7 @@ def saddle_to_files(
         "files": sorted({*files.written, str(files[".json"])}),
     })
     if fault is not None:
-        raise type(fault)(f"{after}: {fault}") from fault
+        raise_with(where, fault)
     return run
 
 
@@ -170,6 +168,8 @@ def _look_around(run: SaddleRun, calculator, files, fmax, uncertainty, watch) ->
     run.ends = sorted(ends, key=lambda end: end.energy)
     for suffix, end in zip(_ENDS, run.ends, strict=True):
         write_last(files[suffix], end.atoms)
+    if run.complete:
+        run.relation = relation(*(end.atoms for end in run.ends))
     if uncertainty:
         frames = [run.search.atoms, *(end.atoms for end in run.ends)]
         run.deviations = deviations_from(calculator, frames, 0)[1:]
@@ -264,8 +264,8 @@ def format_saddle(run: SaddleRun, files: OutputFiles) -> list[str]:
                 "with fflux ts"
             )
         lines.append(line)
-    if (found := run.relation) is not None:
-        lines.append(RELATIONS[found])
+    if run.relation is not None:
+        lines.append(RELATIONS[run.relation])
         one, other = (end.atoms for end in run.ends)
         if torsion := turned_torsion(one, other):
             values = [torsion.value(a) for a in (one, run.search.atoms, other)]

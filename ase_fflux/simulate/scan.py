@@ -11,7 +11,7 @@ from ase_fflux.base.errors import FFLUXError
 from ase_fflux.base.units import KJ_PER_MOL
 from ase_fflux.simulate.coordinate import Coordinate
 from ase_fflux.simulate.limits import require_isolated
-from ase_fflux.simulate.optimise import relaxation
+from ase_fflux.simulate.optimise import optimise
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def scan(
     rigid : bool
         Whether nothing but the coordinate changes.
     fmax, steps
-        As for `relaxation`, of each point.
+        As for `ase_fflux.simulate.optimise.relaxation`, of each point.
 
     Raises
     ------
@@ -145,8 +145,7 @@ def _evaluated(atoms: Atoms, value: float) -> ScanPoint:
 
 
 def _relaxed(atoms: Atoms, value: float, fmax: float, steps: int) -> ScanPoint:
-    for step in relaxation(atoms, fmax=fmax, steps=steps):  # noqa: B007  the last one counts
-        pass
+    step = optimise(atoms, fmax=fmax, steps=steps).last
     frame = step.atoms.copy()
     frame.set_constraint()
     results = step.atoms.calc.results

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from ase import Atoms, units
@@ -196,9 +197,9 @@ def record(
     return result, faults[0] if faults else None
 
 
-def raise_after(result: Optimisation, fault: FFLUXError) -> None:
-    """Raise what ended a run, with the number of steps before it."""
-    raise type(fault)(f"after {result.steps} steps: {fault}") from fault
+def raise_with(where: str, fault: FFLUXError) -> NoReturn:
+    """Raise what ended a run, with where it was."""
+    raise type(fault)(f"{where}: {fault}") from fault
 
 
 def _until_a_fault(steps: Iterable[Step], faults: list[FFLUXError]) -> Iterator[Step]:

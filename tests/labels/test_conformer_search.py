@@ -30,24 +30,6 @@ def without_rdkit(monkeypatch):
     monkeypatch.setattr(conformer_search, "_STRIDE", 20.0)
 
 
-@pytest.fixture
-def ethanol():
-    return molecule("CH3CH2OH")
-
-
-@pytest.fixture
-def cyclohexane():
-    """A chair."""
-    x, numbers = [], []
-    for k in range(6):
-        up = 0.25 * (-1) ** k
-        out = np.array([np.cos(k * np.pi / 3), np.sin(k * np.pi / 3), 0])
-        carbon = 1.46 * out + [0, 0, up]
-        x += [carbon, carbon + [0, 0, 4.4 * up], carbon + 1.05 * out - [0, 0, 1.2 * up]]
-        numbers += [6, 1, 1]
-    return Atoms(numbers, x)
-
-
 def test_ethanol_by_dynamics(source, ethanol, without_rdkit):
     """Trans and gauche, one of two mirror images, hydrogens in the order of the start."""
     found = search_conformers(ethanol, source, Search(patience=5))

@@ -17,24 +17,6 @@ def shapes_of(atoms, **settings):
     return Shapes(pattern_of(atoms), atoms.positions, 1, **settings)
 
 
-@pytest.fixture
-def ethanol():
-    return molecule("CH3CH2OH")
-
-
-@pytest.fixture
-def cyclohexane():
-    """A chair."""
-    x, numbers = [], []
-    for k in range(6):
-        up = 0.25 * (-1) ** k
-        out = np.array([np.cos(k * np.pi / 3), np.sin(k * np.pi / 3), 0])
-        carbon = 1.46 * out + [0, 0, up]
-        x += [carbon, carbon + [0, 0, 4.4 * up], carbon + 1.05 * out - [0, 0, 1.2 * up]]
-        numbers += [6, 1, 1]
-    return Atoms(numbers, x)
-
-
 def test_turns_are_random_but_bonds_stay(ethanol):
     made = shapes_of(ethanol)
     first, second, third = made.varied([ethanol] * 3, 2)

@@ -85,9 +85,7 @@ def predict(model, x):
     """Atomic energies (n, N) and gradients (n, N, 3), atoms in the order of the model."""
     forcefield = ForceField([model])
     numbers = [dict(zip("HCNOF", (1, 6, 7, 8, 9), strict=True))[s] for s in model.symbols]
-    assignment = forcefield.match(
-        model.reference_geometry, numbers, explicit=[list(range(len(numbers)))]
-    )
+    assignment = forcefield.in_order(numbers)
     found = [forcefield.evaluate(y, numbers, assignment=assignment) for y in x]
     return np.array([f.energies for f in found]), -np.array([f.forces for f in found])
 
